@@ -1,0 +1,114 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// What every target is built with: unsafe constructs must be marked, and a warning is an error.
+let strict: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let argumentParser: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+/// The modules from the bottom up. A module imports only what stands above it in this list.
+let libraries: [Target] = [
+  // The contracts: one C header for the channel, one C target for ioctl numbers.
+  .target(name: "CVosABI"),
+  .target(name: "CLinux"),
+  .systemLibrary(name: "CFDT", providers: [.apt(["libfdt-dev"])]),
+
+  // Linux, one small wrapper per kernel object.
+  .target(
+    name: "LinuxSystem", dependencies: ["CLinux", systemPackage], swiftSettings: strict),
+  .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem"], swiftSettings: strict),
+  .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem"], swiftSettings: strict),
+
+  // The channel, one implementation for the host, for Linux guests and for micro guests.
+  .target(name: "Channel", dependencies: ["CVosABI"], swiftSettings: strict),
+
+  // Devices know offsets and bytes; never addresses, descriptors, threads or KVM.
+  .target(name: "DeviceModel", swiftSettings: strict),
+  .target(name: "Devices", dependencies: ["DeviceModel"], swiftSettings: strict),
+  .target(name: "PCI", dependencies: ["DeviceModel"], swiftSettings: strict),
+  .target(name: "Ivshmem", dependencies: ["DeviceModel", "PCI"], swiftSettings: strict),
+
+  // A domain's description of itself, and what boots it.
+  .target(name: "DeviceTree", dependencies: ["CFDT"], swiftSettings: strict),
+  .target(name: "Boot", dependencies: ["DeviceModel"], swiftSettings: strict),
+
+  // The monitor.
+  .target(name: "LaunchPlan", swiftSettings: strict),
+  .target(
+    name: "Machine",
+    dependencies: [
+      "Boot", "CLinux", "Devices", "DeviceModel", "Ivshmem", "KVM", "LaunchPlan", "LinuxSystem",
+      "PCI", "VFIO",
+    ], swiftSettings: strict),
+
+  // The host's side: devices, manifest, supervision.
+  .target(
+    name: "HostDevices", dependencies: ["LinuxSystem", systemPackage], swiftSettings: strict),
+  .target(
+    name: "Manifest", dependencies: [.product(name: "Yams", package: "Yams")],
+    swiftSettings: strict),
+  .target(
+    name: "Supervisor",
+    dependencies: [
+      "CVosABI", "Channel", "DeviceTree", "HostDevices", "LaunchPlan", "LinuxSystem", "Manifest",
+      "VFIO", .product(name: "Logging", package: "swift-log"),
+    ], swiftSettings: strict),
+]
+
+let executables: [Target] = [
+  .executableTarget(
+    name: "vosvmm", dependencies: ["LaunchPlan", "LinuxSystem", "Machine"], swiftSettings: strict),
+  .executableTarget(
+    name: "vosd",
+    dependencies: ["Supervisor", argumentParser, .product(name: "Logging", package: "swift-log")],
+    swiftSettings: strict),
+  .executableTarget(
+    name: "vosctl",
+    dependencies: ["HostDevices", "Manifest", "Supervisor", argumentParser], swiftSettings: strict),
+]
+
+func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .testTarget(
+    name: name + "Tests", dependencies: [.target(name: name)] + dependencies,
+    path: "Tests/" + name + "Tests", swiftSettings: [.enableUpcomingFeature("ExistentialAny")])
+}
+
+let package = Package(
+  name: "vos",
+  products: [
+    .library(name: "CVosABI", targets: ["CVosABI"]),
+    .library(name: "Channel", targets: ["Channel"]),
+    .executable(name: "vosvmm", targets: ["vosvmm"]),
+    .executable(name: "vosd", targets: ["vosd"]),
+    .executable(name: "vosctl", targets: ["vosctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: libraries + executables + [
+    tests("LinuxSystem"),
+    tests("KVM", "LinuxSystem"),
+    tests("Channel", "CVosABI"),
+    tests("Devices", "DeviceModel"),
+    tests("PCI", "DeviceModel"),
+    tests("Ivshmem", "DeviceModel", "PCI"),
+    tests("DeviceTree"),
+    tests("Boot", "DeviceModel"),
+    tests("LaunchPlan"),
+    tests("Machine", "KVM", "LinuxSystem"),
+    tests("VFIO", "LinuxSystem"),
+    tests("HostDevices"),
+    tests("Manifest"),
+    tests("Supervisor", "Manifest"),
+  ]
+)

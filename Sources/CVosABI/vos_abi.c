@@ -1,0 +1,2 @@
+#include "vos_abi.h"
+#include "vos_atomic.h"
