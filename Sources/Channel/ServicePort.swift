@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+import CVosABI
+
+/// What the service remembers of a slice, out of the client's reach.
+@safe
+struct ServedSlice {
+  /// Bit set: a call of the slot is being executed. Changed by atomic operations.
+  var busy: UInt64 = 0
+  var generation: UInt32 = 0
+  var isLive = false
+  /// Calls of an earlier generation are still being executed.
+  var isDraining = false
+  /// The sequence each slot was last served with; `nothing` before the first.
+  var served = InlineArray<64, UInt32>(repeating: ServedSlice.nothing)
+
+  /// No sequence number: those have 24 bits.
+  static let nothing: UInt32 = 0xffff_ffff
+}
+
+/// The service's end of a channel: finds calls, hands out checked copies, completes them.
+///
+/// One thread (the poller) may call the mutating methods; `complete` and `bytes` may be called
+/// by any thread with a request that was handed out and not yet completed.
+@safe
+public struct ServicePort: ~Copyable, @unchecked Sendable {
+  // @unchecked: private state belongs to the poller but for the busy bits, which are atomic.
+
+  public let region: ChannelRegion
+  @unsafe private let slices: UnsafeMutablePointer<ServedSlice>
+  /// Where the next scan goes on, so that no slice or slot starves another.
+  private var nextSlice = 0
+  private var nextSlot = 0
+
+  /// What became of a slice.
+  public enum SliceChange: Sendable {
+    /// A process took it; its calls are served from now on.
+    case adopted(slice: Int, generation: UInt32)
+    /// Its process is gone: let go of everything of this generation, then call `released`.
+    case died(slice: Int, generation: UInt32)
+  }
+
+  public init(region: ChannelRegion) {
+    self.region = region
+    unsafe slices = .allocate(capacity: region.geometry.sliceCount)
+    // SAFETY: fresh memory for that many values.
+    unsafe slices.initialize(repeating: ServedSlice(), count: region.geometry.sliceCount)
+  }
+
+  deinit {
+    // SAFETY: allocated by `init`; nobody holds requests beyond the port.
+    unsafe slices.deallocate()
+  }
+
+  @unsafe
+  private func busyWord(_ slice: Int) -> UnsafeMutablePointer<UInt64> {
+    // SAFETY: the busy bits are the first field; `slice` is below the slice count.
+    unsafe UnsafeMutableRawPointer(slices + slice).assumingMemoryBound(to: UInt64.self)
+  }
+
+  /// Compares the slice table with what is served and reports one change; call it until `nil`.
+  ///
+  /// A slice whose process died, or which was given out again, is reported dead at once and
+  /// adopted again only after `released`.
+  public mutating func nextChange() -> SliceChange? {
+    for slice in 0..<region.geometry.sliceCount {
+      if let change = change(of: slice) { return change }
+    }
+    return nil
+  }
+
+  private mutating func change(of slice: Int) -> SliceChange? {
+    let entry = region.sliceEntry(slice)
+    // SAFETY: `slice` is below the slice count; the poller owns the fields.
+    let known = unsafe slices[slice]
+    if known.isLive, entry.state != .live || entry.generation != known.generation {
+      unsafe slices[slice].isLive = false
+      unsafe slices[slice].isDraining = true
+      return .died(slice: slice, generation: known.generation)
+    }
+    guard entry.state == .live, !known.isLive, !known.isDraining else {
+      releaseUnserved(slice, entry, known)
+      return nil
+    }
+    unsafe slices[slice].generation = entry.generation
+    unsafe slices[slice].isLive = true
+    // SAFETY: as above; forgotten so that the new process's first sequence is served.
+    unsafe slices[slice].served = InlineArray(repeating: ServedSlice.nothing)
+    region.slice(slice).servedGeneration = entry.generation
+    return .adopted(slice: slice, generation: entry.generation)
+  }
+
+  /// A slice that died before it was ever served holds nothing: say so.
+  private func releaseUnserved(_ slice: Int, _ entry: SliceEntry, _ known: ServedSlice) {
+    guard entry.state == .dead, !known.isDraining else { return }
+    let memory = region.slice(slice)
+    if memory.releasedGeneration != entry.generation {
+      memory.releasedGeneration = entry.generation
+    }
+  }
+
+  /// Whether no call of the slice is being executed.
+  public func isIdle(_ slice: Int) -> Bool {
+    // SAFETY: a private atomic word; the region checks the index for its own access.
+    precondition(slice >= 0 && slice < region.geometry.sliceCount)
+    return unsafe vos_load_acquire64(busyWord(slice)) == 0
+  }
+
+  /// Whether `slice` is served in `generation` now.
+  public func isLive(_ slice: Int, generation: UInt32) -> Bool {
+    guard slice >= 0, slice < region.geometry.sliceCount else { return false }
+    // SAFETY: the index was checked.
+    return unsafe slices[slice].isLive && slices[slice].generation == generation
+  }
+
+  /// Says that nothing of the dead slice is held any more. It must be idle.
+  public mutating func released(_ slice: Int, generation: UInt32) {
+    precondition(slice >= 0 && slice < region.geometry.sliceCount)
+    // SAFETY: the index was checked.
+    unsafe slices[slice].isDraining = false
+    region.slice(slice).releasedGeneration = generation
+  }
+
+  /// The next call that waits to be served, each slice and slot in turn; `nil` after one round
+  /// without any. Calls that are not valid are refused on the spot; `refused` counts events due.
+  public mutating func next(refused: (Int, Int) -> Void = { _, _ in }) -> Request? {
+    for _ in 0...region.geometry.sliceCount {
+      // SAFETY: `nextSlice` stays below the slice count.
+      if unsafe slices[nextSlice].isLive {
+        let memory = region.slice(nextSlice)
+        let limit = memory.slotLimit
+        while nextSlot < limit {
+          let slot = nextSlot
+          nextSlot += 1
+          if let request = take(slot, memory, refused) { return request }
+        }
+      }
+      nextSlot = 0
+      nextSlice += 1
+      if nextSlice == region.geometry.sliceCount { nextSlice = 0 }
+    }
+    return nil
+  }
+
+  private mutating func take(
+    _ slot: Int, _ memory: SliceMemory, _ refused: (Int, Int) -> Void
+  ) -> Request? {
+    let slice = nextSlice
+    let word = memory.state(slot)
+    guard isNew(slice, slot, word) else { return nil }
+    let sequence = SlotWord.sequence(word)
+    let (call, flags) = memory.readCall(slot)
+    // SAFETY: `slice` is below the slice count and `slot` below the slot count.
+    unsafe slices[slice].served[slot] = sequence
+    _ = unsafe vos_fetch_or64(busyWord(slice), 1 << UInt64(slot))
+    let request = Request(
+      slice: slice, slot: slot, generation: unsafe slices[slice].generation, sequence: sequence,
+      call: call)
+    if flags == 0, call.data.fits(memory.shape.arenaBytes) { return request }
+    if complete(request, .invalid) { refused(slice, slot) }
+    return nil
+  }
+
+  private func isNew(_ slice: Int, _ slot: Int, _ word: UInt32) -> Bool {
+    guard SlotWord.phase(word) == SlotWord.submitted else { return false }
+    // SAFETY: `slice` is below the slice count and `slot` below the slot count.
+    return unsafe slices[slice].served[slot] != SlotWord.sequence(word)
+      && vos_load_acquire64(busyWord(slice)) & (1 << UInt64(slot)) == 0
+  }
+
+  /// The bytes of a request's window. The client may change them at any time: copy, then use.
+  @unsafe
+  public func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer {
+    unsafe region.slice(request.slice).bytes(request.call.data)
+  }
+
+  /// Answers a request, once. A reply longer than its room becomes EPROTO.
+  ///
+  /// - Returns: whether the caller sleeps, so that a completion event is due.
+  public func complete(_ request: Request, _ reply: Reply) -> Bool {
+    let memory = region.slice(request.slice)
+    let fits = reply.dataLength <= request.call.data.capacity
+    memory.writeReply(request.slot, fits ? reply : .protocolError)
+    let before = memory.exchangeState(
+      request.slot, SlotWord.make(SlotWord.done, request.sequence))
+    // After the exchange: from here on the slot may be taken again.
+    // SAFETY: a private atomic word.
+    _ = unsafe vos_fetch_and64(busyWord(request.slice), ~(1 << UInt64(request.slot)))
+    return before & SlotWord.waiter != 0
+  }
+
+  /// Lets go of a request without an answer: its slice is dead, and its slots may be another's.
+  public func drop(_ request: Request) {
+    // SAFETY: a private atomic word.
+    _ = unsafe vos_fetch_and64(busyWord(request.slice), ~(1 << UInt64(request.slot)))
+  }
+
+  /// Announces that the service goes to sleep, then looks once more.
+  ///
+  /// - Returns: true if it may sleep; false if there is work (the announcement is taken back).
+  public mutating func prepareToSleep() -> Bool {
+    for slice in 0..<region.geometry.sliceCount { region.slice(slice).sleeping = true }
+    // Announcement, fence, look; the client does submission, fence, look at the announcement.
+    vos_full_fence()
+    if !hasWork() { return true }
+    wakeUp()
+    return false
+  }
+
+  /// Takes the announcement back.
+  public mutating func wakeUp() {
+    for slice in 0..<region.geometry.sliceCount { region.slice(slice).sleeping = false }
+  }
+
+  private func hasWork() -> Bool {
+    for slice in 0..<region.geometry.sliceCount {
+      let entry = region.sliceEntry(slice)
+      // SAFETY: `slice` is below the slice count.
+      let (isLive, isDraining, generation) = unsafe (
+        slices[slice].isLive, slices[slice].isDraining, slices[slice].generation
+      )
+      if (entry.state == .live) != isLive, !isDraining { return true }
+      guard isLive else { continue }
+      if entry.generation != generation { return true }
+      let memory = region.slice(slice)
+      for slot in 0..<memory.slotLimit where isNew(slice, slot, memory.state(slot)) {
+        return true
+      }
+    }
+    return false
+  }
+}
