@@ -24,7 +24,6 @@ let libraries: [Target] = [
   .target(
     name: "LinuxSystem", dependencies: ["CLinux", systemPackage], swiftSettings: strict),
   .target(name: "KVM", dependencies: ["CLinux", "LinuxSystem"], swiftSettings: strict),
-  .target(name: "VFIO", dependencies: ["CLinux", "LinuxSystem"], swiftSettings: strict),
 
   // The channel, one implementation for the host, for Linux guests and for micro guests.
   .target(name: "Channel", dependencies: ["CVosABI"], swiftSettings: strict),
@@ -34,6 +33,11 @@ let libraries: [Target] = [
   .target(name: "Devices", dependencies: ["DeviceModel"], swiftSettings: strict),
   .target(name: "PCI", dependencies: ["DeviceModel"], swiftSettings: strict),
   .target(name: "Ivshmem", dependencies: ["DeviceModel", "PCI"], swiftSettings: strict),
+
+  // VFIO's kernel objects, and the PCI function that stands for an assigned device.
+  .target(
+    name: "VFIO", dependencies: ["CLinux", "DeviceModel", "LinuxSystem", "PCI"],
+    swiftSettings: strict),
 
   // A domain's description of itself, and what boots it.
   .target(name: "DeviceTree", dependencies: ["CFDT"], swiftSettings: strict),
@@ -106,7 +110,7 @@ let package = Package(
     tests("Boot", "DeviceModel"),
     tests("LaunchPlan"),
     tests("Machine", "KVM", "LinuxSystem"),
-    tests("VFIO", "LinuxSystem"),
+    tests("VFIO", "CLinux", "DeviceModel", "LinuxSystem", "PCI"),
     tests("HostDevices"),
     tests("Manifest"),
     tests("Supervisor", "Manifest"),
