@@ -137,3 +137,15 @@ ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t capacity, int *de
 	}
 	return count;
 }
+
+static void do_nothing(int signal_number)
+{
+	(void)signal_number;
+}
+
+int clinux_ignore_signal_but_interrupt(int signal_number)
+{
+	struct sigaction action = { .sa_handler = do_nothing };
+
+	return sigaction(signal_number, &action, NULL);
+}

@@ -16,7 +16,7 @@ public struct SystemCallError: Error, Equatable, CustomStringConvertible {
   }
 
   /// Takes the calling thread's `errno`; call it right after the failure.
-  static func last(_ operation: String) -> SystemCallError {
+  public static func last(_ operation: String) -> SystemCallError {
     SystemCallError(operation, errno: Errno(rawValue: clinux_errno()))
   }
 
@@ -25,7 +25,7 @@ public struct SystemCallError: Error, Equatable, CustomStringConvertible {
 
 /// Runs `call` until it is not interrupted; -1 becomes an error.
 @discardableResult
-func retrying<T: SignedInteger>(
+public func retrying<T: SignedInteger>(
   _ operation: @autoclosure () -> String, _ call: () -> T
 ) throws(SystemCallError) -> T {
   while true {
