@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Foundation
+
+/// A running lab host.
+public final class Lab {
+  public let machine: LabMachine
+  public let agent: AgentClient
+  private let workspace: Workspace
+  private let process: pid_t
+  private let child: Child?
+  /// How long the lab host may take to its agent's first answer, on a busy machine.
+  private static let bootSeconds = 120.0
+  private static let lastLines = 15
+
+  private init(
+    _ workspace: Workspace, _ machine: LabMachine, _ agent: AgentClient, _ process: pid_t,
+    _ child: Child?
+  ) {
+    (self.workspace, self.machine, self.agent) = (workspace, machine, agent)
+    (self.process, self.child) = (process, child)
+  }
+
+  /// Starts a lab host in out/run/NAME and waits for its agent.
+  ///
+  /// - Parameter detached: it outlives this program, until `lab down`.
+  public static func start(
+    _ workspace: Workspace, name: String, detached: Bool = false,
+    configure: (inout LabMachine) -> Void = { _ in }
+  ) throws -> Lab {
+    let folder = workspace.run.appending(path: name)
+    if let process = runningProcess(folder) {
+      throw Failure("lab \(name) is up already (process \(process)): end it with lab down")
+    }
+    try remove(folder)
+    try workspace.makeFolder(folder)
+    var machine = LabMachine(workspace, folder: folder)
+    configure(&machine)
+    try writeRandomFile(machine.servedFile, bytes: DiskBuild.dataBytes)
+    try LabKit.run(
+      ["cp", "--sparse=always", DiskBuild(workspace).image.path, machine.disk.path],
+      log: folder.appending(path: "cp.log"))
+    let child = try launch(machine, detached: detached)
+    do {
+      try Data("\(child.process)\n".utf8).write(to: folder.appending(path: "pid"))
+      let agent = try AgentClient(machine.agentSocket, withinSeconds: bootSeconds)
+      return Lab(workspace, machine, agent, child.process, child)
+    } catch {
+      child.end()
+      throw Failure("the lab host did not come up: \(error)\n\(lastLines(of: machine))", log: machine.consoleLog)
+    }
+  }
+
+  private static func launch(_ machine: LabMachine, detached: Bool) throws -> Child {
+    let log = machine.folder.appending(path: "qemu.log")
+    let descriptor = try openForWriting(log)
+    defer { close(descriptor) }
+    // Not even a kill -9 of this program shall leave a machine running.
+    let watched = detached ? [] : ["setpriv", "--pdeathsig", "KILL"]
+    return try Child(
+      watched + machine.command(), directory: machine.folder, output: .descriptor(descriptor),
+      errors: .descriptor(descriptor), detached: detached)
+  }
+
+  /// Connects to a lab that `lab up` left running.
+  public static func attach(_ workspace: Workspace, name: String) throws -> Lab {
+    let folder = workspace.run.appending(path: name)
+    guard let process = runningProcess(folder) else {
+      throw Failure("no lab \(name) is up: start it with tools/lab up")
+    }
+    let machine = LabMachine(workspace, folder: folder)
+    let agent = try AgentClient(machine.agentSocket, withinSeconds: 10)
+    return Lab(workspace, machine, agent, process, nil)
+  }
+
+  /// The machine's process if it runs: its number is in the folder, and it is still that QEMU.
+  public static func runningProcess(_ folder: URL) -> pid_t? {
+    let text = try? String(contentsOf: folder.appending(path: "pid"), encoding: .utf8)
+    guard let process = text.flatMap({ pid_t($0.trimmingCharacters(in: .whitespacesAndNewlines)) })
+    else { return nil }
+    let working = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(process)/cwd")
+    return working == folder.resolvingSymlinksInPath().path ? process : nil
+  }
+
+  /// Powers the lab host off and waits for the end of its process; keeps the console's log.
+  public func stop() throws {
+    _ = try? agent.run(["poweroff", "-f"], withinSeconds: 10)
+    let deadline = Date().addingTimeInterval(10)
+    while isRunning, Date() < deadline { usleep(20_000) }
+    if isRunning {
+      if let child { child.end() } else { kill(process, SIGKILL) }
+    }
+    try keepLogs()
+    try remove(machine.folder)
+  }
+
+  private var isRunning: Bool {
+    if let child { return child.poll() == nil }
+    return kill(process, 0) == 0
+  }
+
+  private func keepLogs() throws {
+    let name = machine.folder.lastPathComponent
+    for log in ["console.log", "qemu.log"] {
+      let source = machine.folder.appending(path: log)
+      if exists(source) {
+        try install(source, at: try workspace.makeFolder(workspace.logs).appending(path: "lab-\(name)-\(log)"))
+      }
+    }
+  }
+
+  private static func lastLines(of machine: LabMachine) -> String {
+    ["console.log", "qemu.log"].flatMap { log -> [Substring] in
+      let file = machine.folder.appending(path: log)
+      let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
+      return text.split(separator: "\n").suffix(lastLines)
+    }.joined(separator: "\n")
+  }
+}

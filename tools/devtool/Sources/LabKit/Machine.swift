@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Foundation
+
+/// The lab host: an emulated machine with AMD SVM and an Intel IOMMU, a NIC and a SATA disk.
+///
+/// QEMU's software emulation is the only one that offers both, so it runs anywhere.
+public struct LabMachine: Sendable {
+  /// Where the server outside is, as the NIC's network sees it.
+  public static let serverAddress = "10.0.2.100"
+  /// Address and gateway that QEMU's user network expects of the machine.
+  public static let guestAddress = "10.0.2.15/24"
+  public static let gateway = "10.0.2.2"
+  /// Name of the agent's port.
+  static let agentPort = "org.vos.lab"
+
+  let workspace: Workspace
+  /// The lab's own folder: sockets, disk, logs.
+  public let folder: URL
+
+  public var memoryMiB = 6144
+  public var processors = 4
+  /// The file that the server outside serves, whatever is asked for.
+  public var servedFile: URL { folder.appending(path: "served.bin") }
+  public var disk: URL { folder.appending(path: "storage.img") }
+  public var consoleLog: URL { folder.appending(path: "console.log") }
+  public var agentSocket: URL { folder.appending(path: "agent.sock") }
+  public var terminalSocket: URL { folder.appending(path: "terminal.sock") }
+  /// More folders to show to the lab host, read-only: tag → folder.
+  public var extraShares: [String: URL] = [:]
+
+  public init(_ workspace: Workspace, folder: URL) {
+    self.workspace = workspace
+    self.folder = folder
+  }
+
+  /// The QEMU command; started in `folder`, so that socket paths stay short.
+  func command() throws -> [String] {
+    let qemu = try requireProgram("qemu-system-x86_64", package: "qemu-system-x86")
+    var command = [
+      qemu, "-accel", "tcg,thread=multi", "-smp", "\(processors)", "-cpu", "max",
+      "-m", "\(memoryMiB)M", "-M", "q35,kernel-irqchip=split",
+      "-device", "intel-iommu,intremap=on,caching-mode=on",
+      "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
+      "-kernel", workspace.kernel.appending(path: "vmlinuz").path,
+      "-initrd", workspace.images.appending(path: "labhost.cpio").path,
+      "-append", "console=ttyS0 panic=-1 intel_iommu=on quiet",
+      "-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
+    ]
+    command += nic() + drive() + ports() + shares()
+    return command
+  }
+
+  /// The NIC behind a root port. Nothing outside is reachable but the server, one process a connection.
+  private func nic() -> [String] {
+    let program = CommandLine.arguments[0]
+    let server = "cmd:\(program) serve-once \(servedFile.path)"
+    let network = "user,id=n0,restrict=on,guestfwd=tcp:\(LabMachine.serverAddress):80-\(server)"
+    return [
+      "-device", "ioh3420,id=rp1,chassis=1,slot=1", "-netdev", network,
+      "-device", "e1000e,netdev=n0,bus=rp1",
+    ]
+  }
+
+  /// A SATA controller of its own: the chipset's shares an IOMMU group with the LPC bridge.
+  private func drive() -> [String] {
+    [
+      "-drive", "if=none,id=s0,file=storage.img,format=raw",
+      "-device", "ich9-ahci,id=ahci1,bus=pcie.0,addr=05.0", "-device", "ide-hd,drive=s0,bus=ahci1.0",
+    ]
+  }
+
+  private func ports() -> [String] {
+    [
+      "-device", "virtio-serial",
+      "-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off",
+      "-device", "virtserialport,chardev=agent,name=\(LabMachine.agentPort)",
+      "-chardev", "socket,id=terminal,path=terminal.sock,server=on,wait=off",
+      "-device", "virtconsole,chardev=terminal",
+    ]
+  }
+
+  private func shares() -> [String] {
+    let own = ["out": workspace.out, "vfio-configs": workspace.path("vfio-configs")]
+    return own.merging(extraShares) { $1 }.sorted { $0.key < $1.key }.flatMap { tag, folder in
+      [
+        "-virtfs",
+        "local,path=\(folder.path),mount_tag=\(tag),security_model=none,readonly=on,multidevs=remap",
+      ]
+    }
+  }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import LabProtocol
+import Testing
+
+@testable import LabKit
+
+@Suite struct ArchiveTests {
+  /// A folder that goes away with the test.
+  private func withFolder(_ body: (URL) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "vos-\(UUID())")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder)
+  }
+
+  @Test func cpioReadsWhatWeWrite() throws {
+    try withFolder { folder in
+      var archive = Archive()
+      archive.add("/etc/vos/modules", .bytes(Array("one\n".utf8)))
+      archive.add("init", .bytes(Array("#!/bin/sh\n".utf8)), permissions: 0o755)
+      archive.add("bin/sh", .link("/init"))
+      let file = folder.appending(path: "image.cpio")
+      try archive.write(to: file)
+      let listing = try capture(["sh", "-c", "cpio -itv --quiet < '\(file.path)'"])
+      let lines = listing.split(separator: "\n").map(String.init)
+      #expect(lines.count == 6)
+      #expect(lines.contains { $0.hasPrefix("-rwxr-xr-x") && $0.hasSuffix("init") })
+      #expect(lines.contains { $0.hasPrefix("drwxr-xr-x") && $0.hasSuffix("etc/vos") })
+      #expect(lines.contains { $0.hasPrefix("l") && $0.hasSuffix("bin/sh -> /init") })
+      let content = try capture([
+        "sh", "-c", "cpio -i --quiet --to-stdout etc/vos/modules < '\(file.path)'",
+      ])
+      #expect(content == "one\n")
+    }
+  }
+
+  @Test func treesKeepModesAndLinksAndLeaveOutWhatIsExcluded() throws {
+    try withFolder { folder in
+      _ = try capture([
+        "sh", "-c",
+        "cd '\(folder.path)' && mkdir -p a/b skip skipped && echo x > a/b/f && chmod 4755 a/b/f "
+          + "&& ln -s f a/b/l && touch skip/g skipped/h",
+      ])
+      var archive = Archive()
+      try archive.addTree(folder, excluding: ["skip"])
+      #expect(archive.contains("a/b/l"))
+      #expect(!archive.contains("skip/g"))
+      #expect(archive.contains("skipped/h"))
+    }
+  }
+}
+
+@Suite struct ImageDescriptionTests {
+  @Test func statementsAreRead() throws {
+    let text = """
+      # comment
+      packages curl dash   # why
+      file out/x /init 0755
+      file a /b
+      link /sh /bin/busybox
+      busybox /bin/busybox
+      """
+    let image = try ImageDescription(text, name: "x.image")
+    #expect(image.packages == ["curl", "dash"])
+    #expect(image.files.map(\.permissions) == [0o755, 0o644])
+    #expect(image.links == ["/sh": "/bin/busybox"])
+    #expect(image.busybox == "/bin/busybox")
+  }
+
+  @Test(arguments: ["nonsense x", "link /a", "file a", "file a b 9z", "packages"])
+  func wrongStatementsAreNamedByLine(line: String) {
+    let error = #expect(throws: Failure.self) { try ImageDescription("\n" + line, name: "x.image") }
+    #expect(error?.message.hasPrefix("x.image:2:") == true)
+  }
+}
+
+@Suite struct FrameTests {
+  @Test func framesSurviveBeingCutAnywhere() throws {
+    let frames = [
+      Frame(.run, session: 7, payload: Array("ls\0-l\0".utf8)), Frame(.input, session: 7),
+      Frame(.exited, session: .max, payload: [1, 2, 3, 4]),
+    ]
+    let stream = frames.flatMap(\.encoded)
+    for cut in 0...stream.count {
+      var decoder = FrameDecoder()
+      var seen: [Frame] = []
+      for piece in [stream[..<cut], stream[cut...]] {
+        decoder.append(piece)
+        while let frame = try decoder.next() { seen.append(frame) }
+      }
+      #expect(seen == frames)
+    }
+  }
+
+  @Test func whatAnOlderClientLeftIsSkipped() throws {
+    let nonce = [UInt8](repeating: 9, count: Frame.nonceBytes)
+    var decoder = FrameDecoder()
+    decoder.append(Frame(.output, session: 1, payload: [1, 2, 3]).encoded.dropFirst(5))
+    #expect(!decoder.synchronize(nonce: nonce))
+    decoder.append(Frame(.welcome, session: 0, payload: nonce).encoded)
+    decoder.append(Frame(.input, session: 2).encoded)
+    #expect(decoder.synchronize(nonce: nonce))
+    #expect(try decoder.next() == Frame(.input, session: 2))
+  }
+
+  @Test func lengthsAndKindsAreChecked() {
+    var long = FrameDecoder()
+    long.append(littleEndianBytes(UInt32(Frame.payloadLimit) + 1) + [UInt8](repeating: 0, count: 8))
+    #expect(throws: FrameError.self) { try long.next() }
+    var unknown = FrameDecoder()
+    unknown.append([0, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0])
+    #expect(throws: FrameError.unknownKind(99)) { try unknown.next() }
+  }
+}
