@@ -80,7 +80,7 @@ public struct BARAllocator {
     return assignments
   }
 
-  /// Largest first leaves no gaps; then by place on the bus, so that the result is the same each time.
+  /// Largest first leaves no gaps; then by place on the bus: the result is the same each time.
   private static func before(_ a: Request, _ b: Request) -> Bool {
     (b.bar.byteCount, a.slot, a.bar.index) < (a.bar.byteCount, b.slot, b.bar.index)
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Configuration space of a type-0 function: bytes and, for each bit, whether the guest may write it.
+/// Configuration space of a type-0 function: bytes, and for each bit whether the guest may write it.
 ///
 /// The host side sets bytes freely (`set`); the guest's writes go through the masks (`write`).
 /// Accesses that do not lie within the space read as ones and write nothing.

@@ -18,7 +18,7 @@ public protocol PCIFunction: AnyObject {
   func writeConfiguration(offset: Int, width: Int, value: UInt32)
   /// Reads `width` (1, 2, 4 or 8) bytes at `offset` of BAR `bar`; the access lies within the BAR.
   func readBAR(_ bar: Int, offset: UInt64, width: Int) -> UInt64
-  /// Writes the low `width` bytes of `value` at `offset` of BAR `bar`; the access lies within the BAR.
+  /// Writes the low `width` bytes of `value` at `offset` of BAR `bar`; all lies within the BAR.
   func writeBAR(_ bar: Int, offset: UInt64, width: Int, value: UInt64)
 
   /// The parts of BAR `bar` that are memory: the machine backs them with memory slots, so that the
@@ -139,7 +139,7 @@ public enum PCIError: Error, Equatable, CustomStringConvertible {
     case .windowFull(let window, let slot, let bar, let count):
       "no room in the \(window) window for BAR \(bar) of slot \(slot) with \(count) bytes"
     case .configurationSpaceFull(let capability, let count):
-      "no room in configuration space for capability 0x\(String(capability, radix: 16)) of \(count) bytes"
+      "no room for capability 0x\(String(capability, radix: 16)) of \(count) bytes"
     case .vectorCount(let count): "\(count) vectors are not possible"
     }
   }
