@@ -162,7 +162,15 @@ struct vos_slot {
 	int64_t result; /* >= 0, or minus a Linux errno */
 };
 
-/* Events, service to client's kernel. */
+/*
+ * A service that starts takes, before it says READY, every slot that it finds
+ * SUBMITTED as served: it belongs to its predecessor, and its caller has been
+ * told that that one died. From then on, a slice's new generation begins with
+ * all-zero slots, so with no sequence served; but in slice 0 they go on.
+ * It writes the event ring on from the client page's event_index.
+ *
+ * Events, service to client's kernel.
+ */
 #define VOS_EVENT_COMPLETION 1u /* slot `value` of slice `slice` is done and had a waiter */
 #define VOS_EVENT_READY 2u      /* object with `cookie` has readiness `value` (EPOLL* bits) */
 struct vos_event {
@@ -227,6 +235,17 @@ struct vos_event {
  * the peer's address.
  * GETSOCKOPT, SETSOCKOPT: argument[0] = level, [1] = option; data = value.
  * SENDMSG, RECVMSG: data = struct vos_message, then name, control, payload.
+ *   In a reply the payload stays where the request's control_length put it,
+ *   whatever the received control_length is. RECVMSG asks with name_length
+ *   VOS_ADDRESS_BYTES, or 0 if no name is wanted; result: what recvmsg returned
+ *   (with MSG_TRUNC more than payload_length, which counts the bytes there are).
+ * IOCTL: argument[0] = command; data = its structure, in and out, without
+ *   pointers; SIOCGIFCONF: reply data = the array of ifreq alone.
+ * GETSOCKOPT: in: the caller's buffer as it was; data_capacity = its length.
+ * POLL: result = the EPOLL* bits that are set now. With arm, if none of the
+ *   asked bits, EPOLLERR or EPOLLHUP is set, the asked bits are added to those
+ *   armed; else nothing is armed, for the caller knows already. One READY event
+ *   disarms all.
  * READ, WRITE on a socket object: data = payload alone; argument[0] = MSG_*
  * flags; the hot form of send and recv.
  * PREAD64, PWRITE64: argument[0] = offset; data = payload alone.
@@ -271,6 +290,12 @@ struct vos_ioc_info {
 	uint32_t generation; /* of the slice */
 };
 
+/*
+ * VOS_IOC_WAIT's result. Client: 0 when the slot has left `state`. Service: the
+ * number of doorbells since the last wait, at least 1 (poll() tells too, and
+ * does not count them off). Both: ETIMEDOUT, EINTR; client also ENOTCONN when
+ * the service is lost or was never there.
+ */
 struct vos_ioc_wait {
 	uint32_t slot;  /* client: wait until this slot leaves `state`; service: unused */
 	uint32_t state; /* client: the state word last seen, with VOS_SLOT_WAITER set */

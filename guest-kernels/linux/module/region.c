@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vos: the region's shape, and who is alive on its other end.
+ */
+#include <linux/ctype.h>
+#include <linux/log2.h>
+
+#include "vos.h"
+
+/* Bounds of ours: a superblock beyond them is taken for garbage. */
+#define VOS_SLICES_MAX 4096
+#define VOS_EVENTS_MAX 65536
+
+/* How often the peer's life is looked at when no doorbell tells. */
+#define VOS_WATCH_INTERVAL (HZ / 10)
+
+struct vos_extent {
+	u64 start;
+	u64 bytes;
+};
+
+static bool vos_extent_inside(struct vos_extent e, u64 limit)
+{
+	return e.start >= VOS_SERVICE_PAGE_OFFSET + VOS_PAGE_BYTES &&
+	       e.start <= limit && e.bytes <= limit - e.start;
+}
+
+static bool vos_extents_meet(struct vos_extent a, struct vos_extent b)
+{
+	return a.start < b.start + b.bytes && b.start < a.start + a.bytes;
+}
+
+static bool vos_name_valid(const char *name, size_t bytes)
+{
+	size_t length = strnlen(name, bytes);
+	size_t i;
+
+	if (length == 0 || length == bytes || name[0] == '.')
+		return false;
+	for (i = 0; i < length; i++)
+		if (!isalnum(name[i]) && !strchr("-_.", name[i]))
+			return false;
+	return true;
+}
+
+static const char *vos_slice_shape_fault(const struct vos_superblock *s)
+{
+	u64 slots_end = (u64)s->slots_offset +
+			(u64)s->slot_count * sizeof(struct vos_slot);
+
+	if (!s->slot_count || s->slot_count > VOS_SLOTS_MAX)
+		return "slot count";
+	if (!IS_ALIGNED(s->slots_offset, sizeof(struct vos_slot)) ||
+	    s->slots_offset < sizeof(struct vos_slice_header))
+		return "slots offset";
+	if (!PAGE_ALIGNED(s->arena_offset) || s->arena_offset < slots_end)
+		return "arena offset";
+	if (s->arena_bytes < PAGE_SIZE ||
+	    (u64)s->arena_offset + s->arena_bytes > s->slice_stride)
+		return "arena size";
+	return NULL;
+}
+
+/* The counts are bounded before they are multiplied: nothing can overflow. */
+static const char *vos_shape_fault(const struct vos_superblock *s, u64 bar_bytes)
+{
+	struct vos_extent table, ring, slices;
+
+	if (s->magic != VOS_MAGIC)
+		return "magic";
+	if (s->abi_version != VOS_ABI_VERSION)
+		return "ABI version";
+	if (s->region_bytes > bar_bytes)
+		return "region size";
+	if (!s->slice_count || s->slice_count > VOS_SLICES_MAX)
+		return "slice count";
+	if (!is_power_of_2(s->event_count) || s->event_count > VOS_EVENTS_MAX)
+		return "event count";
+	if (!PAGE_ALIGNED(s->slices_offset) || !PAGE_ALIGNED(s->slice_stride) ||
+	    !s->slice_stride || s->slice_stride > bar_bytes)
+		return "slice stride";
+	if (!IS_ALIGNED(s->slice_table_offset, sizeof(struct vos_slice_entry)) ||
+	    !IS_ALIGNED(s->event_ring_offset, sizeof(struct vos_event)))
+		return "table alignment";
+	table.start = s->slice_table_offset;
+	table.bytes = (u64)s->slice_count * sizeof(struct vos_slice_entry);
+	ring.start = s->event_ring_offset;
+	ring.bytes = (u64)s->event_count * sizeof(struct vos_event);
+	slices.start = s->slices_offset;
+	if (s->slice_stride > div_u64(U64_MAX, s->slice_count))
+		return "slice stride";
+	slices.bytes = s->slice_count * s->slice_stride;
+	if (!vos_extent_inside(table, s->region_bytes) ||
+	    !vos_extent_inside(ring, s->region_bytes) ||
+	    !vos_extent_inside(slices, s->region_bytes))
+		return "layout outside the region";
+	if (vos_extents_meet(table, ring) || vos_extents_meet(ring, slices) ||
+	    vos_extents_meet(table, slices))
+		return "layout overlaps";
+	if (!vos_name_valid(s->name, sizeof(s->name)))
+		return "name";
+	return vos_slice_shape_fault(s);
+}
+
+int vos_geometry_read(struct vos_device *dev, u64 bar_bytes)
+{
+	struct vos_geometry *g = &dev->geometry;
+	struct vos_superblock copy;
+	const char *fault;
+
+	memcpy(&copy, vos_superblock(dev), sizeof(copy));
+	fault = vos_shape_fault(&copy, bar_bytes);
+	if (fault) {
+		pci_err(dev->pci, "no valid vos superblock: %s\n", fault);
+		return -ENODEV;
+	}
+	g->region_bytes = copy.region_bytes;
+	g->slice_table_offset = copy.slice_table_offset;
+	g->event_ring_offset = copy.event_ring_offset;
+	g->slices_offset = copy.slices_offset;
+	g->slice_stride = copy.slice_stride;
+	g->carries = copy.carries;
+	g->slice_count = copy.slice_count;
+	g->event_count = copy.event_count;
+	g->slot_count = copy.slot_count;
+	g->slots_offset = copy.slots_offset;
+	g->arena_offset = copy.arena_offset;
+	g->arena_bytes = copy.arena_bytes;
+	memcpy(g->name, copy.name, sizeof(g->name));
+	snprintf(dev->misc_name, sizeof(dev->misc_name), "vos-%s", g->name);
+	snprintf(dev->node_name, sizeof(dev->node_name), "vos/%s", g->name);
+	return 0;
+}
+
+static void vos_side_state(struct vos_device *dev, u32 state)
+{
+	smp_store_release(&vos_own_page(dev)->state, state);
+}
+
+/* Says who we are; a daemon or libvos says more later. */
+void vos_side_init(struct vos_device *dev)
+{
+	struct vos_superblock *block = vos_superblock(dev);
+	struct vos_side_page *page = vos_own_page(dev);
+	bool client = dev->role == VOS_PEER_CLIENT;
+
+	WRITE_ONCE(page->generation,
+		   READ_ONCE(*(client ? &block->client_generation :
+				       &block->service_generation)));
+	WRITE_ONCE(page->abi_version, VOS_ABI_VERSION);
+	vos_side_state(dev, VOS_SIDE_DRIVER);
+	if (client) {
+		/* Start at the ring's end: what is in it was for our last life. */
+		dev->event_next =
+			READ_ONCE(vos_service_page(dev)->event_index);
+		WRITE_ONCE(page->event_index, dev->event_next);
+		dev->overflow_seen =
+			READ_ONCE(vos_service_page(dev)->event_overflow);
+	}
+}
+
+struct vos_peer_view {
+	u32 generation;
+	bool serving;
+	bool stopping;
+};
+
+/* Each word is read once; together they may be torn, and the watch looks again. */
+static struct vos_peer_view vos_peer_look(struct vos_device *dev)
+{
+	struct vos_side_page *page = vos_service_page(dev);
+	struct vos_superblock *block = vos_superblock(dev);
+	struct vos_peer_view view;
+	u32 state = smp_load_acquire(&page->state);
+	bool alive = READ_ONCE(block->service_life) == VOS_LIFE_ALIVE;
+
+	view.generation = READ_ONCE(block->service_generation);
+	/* A page left behind by an earlier life says READY too. */
+	alive = alive && READ_ONCE(page->generation) == view.generation;
+	view.stopping = alive && state == VOS_SIDE_STOPPING;
+	view.serving = alive && (state == VOS_SIDE_READY || view.stopping);
+	return view;
+}
+
+/* Cheap, any context: is there something for the watch to do? */
+bool vos_peer_changed(struct vos_device *dev)
+{
+	struct vos_peer_view view = vos_peer_look(dev);
+
+	if (READ_ONCE(dev->up) != (view.serving && !READ_ONCE(dev->broken)))
+		return true;
+	return view.generation != READ_ONCE(dev->peer_generation) ||
+	       view.stopping != READ_ONCE(dev->stopping);
+}
+
+static void vos_peer_lost(struct vos_device *dev)
+{
+	WRITE_ONCE(dev->up, false);
+	atomic_inc(&dev->epoch);
+	vos_calls_fail_all(dev);
+	vos_wake_everyone(dev);
+	pci_info(dev->pci, "channel %s: service is gone\n", dev->geometry.name);
+}
+
+static void vos_peer_found(struct vos_device *dev, u32 generation)
+{
+	WRITE_ONCE(dev->peer_generation, generation);
+	WRITE_ONCE(dev->broken, false);
+	WRITE_ONCE(dev->up, true);
+	vos_side_state(dev, VOS_SIDE_READY);
+	wake_up_all(&dev->slot_waiters);
+	pci_info(dev->pci, "channel %s: service generation %u is ready\n",
+		 dev->geometry.name, generation);
+}
+
+static void vos_peer_update(struct vos_device *dev)
+{
+	struct vos_peer_view view = vos_peer_look(dev);
+	bool other = view.generation != dev->peer_generation;
+
+	WRITE_ONCE(dev->stopping, view.stopping);
+	if (dev->up && (!view.serving || other || dev->broken))
+		vos_peer_lost(dev);
+	/* One that broke the protocol is not heard again in this life. */
+	if (!dev->up && view.serving && !view.stopping &&
+	    (!dev->broken || other))
+		vos_peer_found(dev, view.generation);
+}
+
+static void vos_watch(struct work_struct *work)
+{
+	struct vos_device *dev = container_of(to_delayed_work(work),
+					      struct vos_device, watch);
+	struct vos_side_page *page = vos_client_page(dev);
+
+	mutex_lock(&dev->state_lock);
+	if (!dev->gone) {
+		vos_peer_update(dev);
+		WRITE_ONCE(page->heartbeat, READ_ONCE(page->heartbeat) + 1);
+		queue_delayed_work(vos_workqueue, &dev->watch, VOS_WATCH_INTERVAL);
+	}
+	mutex_unlock(&dev->state_lock);
+	vos_slices_reap(dev);
+}
+
+void vos_watch_init(struct vos_device *dev)
+{
+	INIT_DELAYED_WORK(&dev->watch, vos_watch);
+}
+
+/* Any context. */
+void vos_watch_now(struct vos_device *dev)
+{
+	if (!READ_ONCE(dev->gone))
+		mod_delayed_work(vos_workqueue, &dev->watch, 0);
+}
+
+/* Any context: the peer wrote what it must not; trust it no more in this life. */
+void vos_peer_broken(struct vos_device *dev, const char *what, u64 value)
+{
+	pr_warn_ratelimited("vos: %s: service broke the protocol: %s 0x%llx\n",
+			    dev->geometry.name, what, value);
+	WRITE_ONCE(dev->broken, true);
+	vos_side_state(dev, VOS_SIDE_BROKEN);
+	vos_watch_now(dev);
+}
+
+/* Our own end goes away: nobody may wait for anything from here on. */
+void vos_device_gone(struct vos_device *dev)
+{
+	mutex_lock(&dev->state_lock);
+	WRITE_ONCE(dev->gone, true);
+	WRITE_ONCE(dev->up, false);
+	atomic_inc(&dev->epoch);
+	mutex_unlock(&dev->state_lock);
+	cancel_delayed_work_sync(&dev->watch);
+	vos_calls_fail_all(dev);
+	vos_wake_everyone(dev);
+	cancel_work_sync(&dev->drain);
+	cancel_work_sync(&dev->wake_all);
+	cancel_work_sync(&dev->reclaim);
+	if (dev->slices)
+		vos_side_state(dev, VOS_SIDE_ABSENT);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * vos: remote sockets; what the socket files share.
+ */
+#ifndef VOS_SOCKETS_H
+#define VOS_SOCKETS_H
+
+#include <linux/ipv6.h>
+#include <linux/net.h>
+#include <linux/socket.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <net/sock.h>
+
+#include "vos.h"
+
+/* SOL_SOCKET options that were told to the service; see sockopt.c. */
+struct vos_told {
+	int reuse;
+	int reuse_port;
+	int keepalive;
+	int broadcast;
+	int oob_inline;
+	int dont_route;
+	int receive_buffer;
+	int send_buffer;
+	int low_water;
+	int priority;
+	int mark;
+	int linger;
+	int bound_interface;
+};
+
+struct vos_sock {
+	/*
+	 * Other parts of the kernel take a sock of family INET or INET6 for an
+	 * inet_sock, a tcp_sock or a udp_sock, and cast. Room for the largest
+	 * of them, all zero, makes every such cast harmless. Must come first.
+	 */
+	union {
+		struct sock sk;
+		struct inet_sock inet;
+		struct tcp6_sock tcp;
+		struct udp6_sock udp;
+	};
+	struct vos_device *dev;
+	u64 object;
+	u32 epoch;  /* life of the service that has the object */
+	u32 cookie; /* of READY events; 0: none */
+	bool has_object;
+	spinlock_t arm_lock;
+	u32 armed; /* events that the service will tell of */
+	u32 told_ready; /* counts READY events, and what makes `armed` stale */
+	struct mutex options_lock;
+	struct vos_told told;
+};
+
+static inline struct vos_sock *vos_sk(struct sock *sk)
+{
+	return container_of(sk, struct vos_sock, sk);
+}
+
+/* What every call on a socket's object asks. */
+static inline struct vos_ask vos_sock_ask(struct vos_sock *vs, u16 call)
+{
+	struct vos_ask ask = { .call = call, .object = vs->object };
+
+	return ask;
+}
+
+static inline s64 vos_sock_call(struct vos_sock *vs, const struct vos_ask *ask,
+				const void *in, void *out, u32 *out_length)
+{
+	return vos_call(vs->dev, vs->epoch, ask, in, out, out_length);
+}
+
+static inline bool vos_sock_is_stream(struct vos_sock *vs)
+{
+	return vs->sk.sk_type == SOCK_STREAM;
+}
+
+/* sockets.c */
+extern struct proto vos_proto;
+int vos_socket_create(struct net *net, struct socket *sock, int protocol,
+		      int family, int kern);
+s64 vos_sock_error(struct vos_sock *vs, s64 result);
+
+/* sockwait.c */
+void vos_sock_disarm(struct vos_sock *vs);
+int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
+		  unsigned int *tries);
+void vos_sock_rearm(struct vos_sock *vs, u32 events);
+__poll_t vos_sock_poll(struct file *file, struct socket *sock,
+		       struct poll_table_struct *wait);
+
+/* sockio.c */
+int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length);
+int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
+		     int flags);
+
+/* sockopt.c */
+void vos_sock_options_init(struct vos_sock *vs);
+void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to);
+void vos_sock_tell_options(struct vos_sock *vs);
+void vos_sock_keepalive(struct sock *sk, int on);
+int vos_sock_set_low_water(struct sock *sk, int value);
+int vos_sock_remote_error(struct vos_sock *vs);
+int vos_sock_setsockopt(struct socket *sock, int level, int name,
+			sockptr_t value, unsigned int length);
+int vos_sock_getsockopt(struct socket *sock, int level, int name,
+			char __user *value, int __user *length);
+
+/* sockioctl.c */
+int vos_sock_ioctl(struct socket *sock, unsigned int command,
+		   unsigned long argument);
+
+#endif /* VOS_SOCKETS_H */

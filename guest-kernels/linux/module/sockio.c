@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vos: sending and receiving. Payload is copied once, between the caller's
+ * memory and the request's buffer in the region. Streams go in pieces of a
+ * buffer; a datagram must fit into one.
+ */
+#include <linux/capability.h>
+#include <linux/sched/signal.h>
+#include <linux/uio.h>
+
+#include "sockets.h"
+
+#define VOS_CONTROL_MAX 2048
+
+#define VOS_SEND_FLAGS                                                         \
+	(MSG_OOB | MSG_DONTROUTE | MSG_EOR | MSG_CONFIRM | MSG_MORE |          \
+	 MSG_FASTOPEN)
+#define VOS_RECEIVE_FLAGS (MSG_OOB | MSG_PEEK | MSG_TRUNC | MSG_ERRQUEUE)
+#define VOS_RECEIVED_FLAGS                                                     \
+	(MSG_OOB | MSG_TRUNC | MSG_CTRUNC | MSG_EOR | MSG_ERRQUEUE |           \
+	 MSG_CONFIRM)
+/* The service's socket must neither block nor raise a signal. */
+#define VOS_ALWAYS_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
+
+/* Reads the caller's bytes into the buffer at @offset: 0 or -EFAULT. */
+static int vos_payload_in(struct vos_request *request, u32 offset,
+			  struct msghdr *msg, size_t length)
+{
+	size_t copied = copy_from_iter(request->buffer + offset, length,
+				       &msg->msg_iter);
+
+	if (copied == length)
+		return 0;
+	iov_iter_revert(&msg->msg_iter, copied);
+	return -EFAULT;
+}
+
+/* @asked went out; the far end took @result of it (or failed). */
+static s64 vos_payload_taken(struct vos_sock *vs, struct msghdr *msg,
+			     size_t asked, s64 result)
+{
+	if (result > (s64)asked) {
+		vos_peer_broken(vs->dev, "bytes sent", result);
+		result = -EIO;
+	}
+	iov_iter_revert(&msg->msg_iter, asked - max_t(s64, result, 0));
+	return result;
+}
+
+/* The hot form: bytes of a stream and nothing else. */
+static s64 vos_send_bytes(struct vos_sock *vs, struct vos_request *request,
+			  struct msghdr *msg, size_t length, int flags)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_WRITE);
+	size_t piece = min_t(size_t, length, request->room);
+	u32 reply;
+	int ret = vos_payload_in(request, 0, msg, piece);
+
+	if (ret)
+		return ret;
+	if (piece < length)
+		flags |= MSG_MORE;
+	ask.argument[0] = flags;
+	ask.length = piece;
+	return vos_payload_taken(vs, msg, piece,
+				 vos_request_call(request, &ask, &reply));
+}
+
+static s64 vos_send_message(struct vos_sock *vs, struct vos_request *request,
+			    struct msghdr *msg, size_t length, int flags)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_SENDMSG);
+	u32 control = msg->msg_controllen;
+	struct vos_message head = {
+		.flags = flags,
+		.name_length = msg->msg_name ? msg->msg_namelen : 0,
+		.control_length = control,
+	};
+	u32 start = sizeof(head) + round_up(control, 8);
+	size_t piece = length;
+	u32 reply;
+	int ret;
+
+	if (start >= request->room || head.name_length > sizeof(head.name))
+		return -EINVAL;
+	if (vos_sock_is_stream(vs))
+		piece = min_t(size_t, length, request->room - start);
+	else if (length > request->room - start)
+		return -EMSGSIZE;
+	head.payload_length = piece;
+	if (head.name_length)
+		memcpy(head.name, msg->msg_name, head.name_length);
+	memcpy(request->buffer, &head, sizeof(head));
+	memcpy(request->buffer + sizeof(head), msg->msg_control, control);
+	ret = vos_payload_in(request, start, msg, piece);
+	if (ret)
+		return ret;
+	ask.length = start + piece;
+	return vos_payload_taken(vs, msg, piece,
+				 vos_request_call(request, &ask, &reply));
+}
+
+static s64 vos_send_once(struct vos_sock *vs, struct msghdr *msg, size_t length,
+			 int flags)
+{
+	struct vos_request request;
+	s64 ret = vos_request_get(&request, vs->dev, vs->epoch);
+
+	if (ret)
+		return ret;
+	if (vos_sock_is_stream(vs) && !msg->msg_controllen && !msg->msg_name)
+		ret = vos_send_bytes(vs, &request, msg, length, flags);
+	else
+		ret = vos_send_message(vs, &request, msg, length, flags);
+	vos_request_put(&request);
+	return ret;
+}
+
+static bool vos_control_open(const struct cmsghdr *control)
+{
+	return control->cmsg_level != SOL_SOCKET ||
+	       control->cmsg_type == SO_TIMESTAMPING_OLD ||
+	       control->cmsg_type == SO_TIMESTAMPING_NEW ||
+	       control->cmsg_type == SCM_TXTIME;
+}
+
+/* The core has copied the control data: it does not change any more. */
+static int vos_control_allowed(struct vos_sock *vs, struct msghdr *msg)
+{
+	struct net *net = sock_net(&vs->sk);
+	struct cmsghdr *control;
+
+	if (msg->msg_controllen > VOS_CONTROL_MAX)
+		return -ENOBUFS;
+	for_each_cmsghdr(control, msg) {
+		if (!CMSG_OK(msg, control))
+			return -EINVAL;
+		if (vos_control_open(control))
+			continue;
+		if (control->cmsg_type != SO_MARK)
+			return -EINVAL;
+		if (!ns_capable(net->user_ns, CAP_NET_ADMIN))
+			return -EPERM;
+	}
+	return 0;
+}
+
+/* A stream says EPIPE with a signal; a pending error goes first. */
+static int vos_send_error(struct vos_sock *vs, s64 error, int flags)
+{
+	error = vos_sock_error(vs, error);
+	if (error != -EPIPE || !vos_sock_is_stream(vs))
+		return error;
+	error = sock_error(&vs->sk) ?: -EPIPE;
+	if (error == -EPIPE && !(flags & MSG_NOSIGNAL))
+		send_sig(SIGPIPE, current, 0);
+	return error;
+}
+
+static int vos_send_allowed(struct vos_sock *vs, struct msghdr *msg)
+{
+	int ret = sock_error(&vs->sk);
+
+	if (ret)
+		return ret;
+	if (msg->msg_flags & MSG_ZEROCOPY && sock_flag(&vs->sk, SOCK_ZEROCOPY))
+		return -EOPNOTSUPP; /* nobody would tell of completion */
+	return vos_control_allowed(vs, msg);
+}
+
+int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
+{
+	struct vos_sock *vs = vos_sk(sock->sk);
+	int flags = msg->msg_flags;
+	long timeout = sock_sndtimeo(sock->sk, flags & MSG_DONTWAIT);
+	int wire = (flags & VOS_SEND_FLAGS) | VOS_ALWAYS_FLAGS;
+	unsigned int tries = 0;
+	size_t sent = 0;
+	s64 ret = vos_send_allowed(vs, msg);
+
+	if (ret)
+		return vos_send_error(vs, ret, flags);
+	if (vos_sock_is_stream(vs) && !(flags & MSG_FASTOPEN))
+		msg->msg_name = NULL;
+	vos_sock_tell_options(vs);
+	do {
+		ret = vos_send_once(vs, msg, length - sent, wire);
+		if (ret == -EAGAIN) {
+			if (!timeout)
+				vos_sock_rearm(vs, EPOLLOUT);
+			ret = vos_sock_wait(vs, EPOLLOUT, &timeout, &tries);
+			if (ret)
+				break;
+			continue;
+		}
+		if (ret < 0 || !vos_sock_is_stream(vs))
+			break;
+		sent += ret;
+		tries = 0;
+		msg->msg_controllen = 0; /* goes with the first piece */
+		msg->msg_name = NULL;
+	} while (sent < length);
+	if (sent)
+		return sent;
+	return ret < 0 ? vos_send_error(vs, ret, flags) : ret;
+}
+
+static int vos_payload_out(struct vos_request *request, u32 offset,
+			   struct msghdr *msg, size_t length)
+{
+	return copy_to_iter(request->buffer + offset, length, &msg->msg_iter) ==
+			       length ? 0 : -EFAULT;
+}
+
+static s64 vos_receive_bytes(struct vos_sock *vs, struct vos_request *request,
+			     struct msghdr *msg, size_t length, int flags)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_READ);
+	u32 reply;
+	s64 ret;
+
+	ask.argument[0] = flags;
+	ask.capacity = length;
+	ret = vos_request_call(request, &ask, &reply);
+	if (ret < 0)
+		return ret;
+	if (ret > ask.capacity) {
+		vos_peer_broken(vs->dev, "bytes received", ret);
+		return -EIO;
+	}
+	/* A stream's MSG_TRUNC throws the bytes away; reply says how many came. */
+	if (flags & MSG_TRUNC)
+		return ret;
+	if (reply != ret) {
+		vos_peer_broken(vs->dev, "reply to read", reply);
+		return -EIO;
+	}
+	return vos_payload_out(request, 0, msg, ret) ?: ret;
+}
+
+static bool vos_control_wanted(const struct cmsghdr *control)
+{
+	if (control->cmsg_level != SOL_SOCKET)
+		return true;
+	switch (control->cmsg_type) {
+	case SO_TIMESTAMP_OLD:
+	case SO_TIMESTAMP_NEW:
+	case SO_TIMESTAMPNS_OLD:
+	case SO_TIMESTAMPNS_NEW:
+	case SO_TIMESTAMPING_OLD:
+	case SO_TIMESTAMPING_NEW:
+	case SO_RXQ_OVFL:
+	case SO_MARK:
+		return true;
+	}
+	return false; /* descriptors and identities of another kernel */
+}
+
+/* @data is our own copy: items are checked as if a program had sent them. */
+static void vos_control_put(struct msghdr *msg, void *data, u32 length)
+{
+	struct msghdr walk = { .msg_control = data, .msg_controllen = length };
+	struct cmsghdr *control;
+
+	for_each_cmsghdr(control, &walk) {
+		if (!CMSG_OK(&walk, control))
+			break;
+		if (vos_control_wanted(control))
+			put_cmsg(msg, control->cmsg_level, control->cmsg_type,
+				 control->cmsg_len - sizeof(*control),
+				 CMSG_DATA(control));
+	}
+}
+
+static int vos_control_out(struct vos_request *request, struct msghdr *msg,
+			   u32 length)
+{
+	void *copy;
+
+	if (!length || !msg->msg_control)
+		return 0;
+	copy = kmemdup(request->buffer + sizeof(struct vos_message), length,
+		       GFP_KERNEL);
+	if (!copy)
+		return -ENOBUFS;
+	vos_control_put(msg, copy, length);
+	kfree(copy);
+	return 0;
+}
+
+static int vos_message_check(struct vos_sock *vs, const struct vos_message *head,
+			     u32 reply, u32 control_room, u32 payload_room)
+{
+	if (reply >= sizeof(*head) && head->name_length <= VOS_ADDRESS_BYTES &&
+	    head->control_length <= control_room &&
+	    head->payload_length <= payload_room)
+		return 0;
+	vos_peer_broken(vs->dev, "reply to recvmsg", reply);
+	return -EIO;
+}
+
+static void vos_name_out(struct msghdr *msg, const struct vos_message *head)
+{
+	if (!msg->msg_name)
+		return;
+	memcpy(msg->msg_name, head->name, head->name_length);
+	msg->msg_namelen = head->name_length;
+}
+
+static s64 vos_receive_message(struct vos_sock *vs, struct vos_request *request,
+			       struct msghdr *msg, size_t length, int flags)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_RECVMSG);
+	u32 control_room = min_t(size_t, msg->msg_control ? msg->msg_controllen : 0,
+				 min_t(u32, VOS_CONTROL_MAX, request->room / 4));
+	u32 start = sizeof(struct vos_message) + round_up(control_room, 8);
+	struct vos_message head = {
+		.flags = flags,
+		.name_length = msg->msg_name ? VOS_ADDRESS_BYTES : 0,
+		.control_length = control_room,
+		.payload_length = min_t(size_t, length, request->room - start),
+	};
+	u32 payload_room = head.payload_length;
+	u32 reply;
+	s64 ret;
+
+	memcpy(request->buffer, &head, sizeof(head));
+	ask.length = sizeof(head);
+	ask.capacity = start + payload_room;
+	ret = vos_request_call(request, &ask, &reply);
+	if (ret < 0)
+		return ret;
+	memcpy(&head, request->buffer, sizeof(head));
+	barrier(); /* from here on the copy is what counts */
+	if (vos_message_check(vs, &head, reply, control_room, payload_room))
+		return -EIO;
+	vos_name_out(msg, &head);
+	msg->msg_flags |= head.flags & VOS_RECEIVED_FLAGS;
+	if (!(vos_sock_is_stream(vs) && flags & MSG_TRUNC) &&
+	    vos_payload_out(request, start, msg, head.payload_length))
+		return -EFAULT;
+	if (vos_control_out(request, msg, head.control_length))
+		return -ENOBUFS;
+	return flags & MSG_TRUNC ? min_t(s64, ret, INT_MAX) :
+				   head.payload_length;
+}
+
+static s64 vos_receive_once(struct vos_sock *vs, struct msghdr *msg,
+			    size_t length, int flags, size_t *asked)
+{
+	bool plain = vos_sock_is_stream(vs) && !msg->msg_controllen &&
+		     !(flags & (MSG_OOB | MSG_ERRQUEUE));
+	struct vos_request request;
+	s64 ret = vos_request_get(&request, vs->dev, vs->epoch);
+
+	*asked = 0;
+	if (ret)
+		return ret;
+	*asked = min_t(size_t, length, request.room);
+	if (plain)
+		ret = vos_receive_bytes(vs, &request, msg, *asked, flags);
+	else
+		ret = vos_receive_message(vs, &request, msg, length, flags);
+	vos_request_put(&request);
+	return ret;
+}
+
+/* Ended with nothing: an error that poll() fetched has not been told yet. */
+static int vos_receive_error(struct vos_sock *vs, s64 result)
+{
+	int pending = 0;
+
+	if (result != -EAGAIN && result != -ERESTARTSYS && result != -EINTR)
+		pending = sock_error(&vs->sk);
+	return pending ?: vos_sock_error(vs, result);
+}
+
+/* Waits after EAGAIN; nonzero ends the call. */
+static int vos_receive_wait(struct vos_sock *vs, int flags, long *timeout,
+			    unsigned int *tries)
+{
+	if (flags & MSG_ERRQUEUE)
+		return -EAGAIN;
+	if (!*timeout)
+		vos_sock_rearm(vs, EPOLLIN);
+	return vos_sock_wait(vs, EPOLLIN, timeout, tries);
+}
+
+int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
+		     int flags)
+{
+	struct vos_sock *vs = vos_sk(sock->sk);
+	long timeout = sock_rcvtimeo(sock->sk, flags & MSG_DONTWAIT);
+	int wire = (flags & VOS_RECEIVE_FLAGS) | VOS_ALWAYS_FLAGS;
+	bool stream = vos_sock_is_stream(vs);
+	size_t target = sock_rcvlowat(sock->sk, flags & MSG_WAITALL, length);
+	size_t received = 0, asked;
+	unsigned int tries = 0;
+	s64 ret;
+
+	/* A second look at a stream would see the same bytes again. */
+	if (!stream || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
+		target = 0;
+	vos_sock_tell_options(vs);
+	do {
+		ret = vos_receive_once(vs, msg, length - received, wire, &asked);
+		if (ret == -EAGAIN && (!received || received < target)) {
+			ret = vos_receive_wait(vs, flags, &timeout, &tries);
+			if (ret)
+				break;
+			continue;
+		}
+		if (ret <= 0 || !target) {
+			received += max_t(s64, ret, 0);
+			break;
+		}
+		received += ret;
+		tries = 0;
+		if (ret < asked && received >= target) {
+			vos_sock_rearm(vs, EPOLLIN);
+			break;
+		}
+	} while (received < length);
+	/* A datagram of no bytes is no end and no error. */
+	if (received || (ret == 0 && !sock->sk->sk_err))
+		return received;
+	return vos_receive_error(vs, ret);
+}

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vos: socket options.
+ *
+ * In this kernel the core keeps SOL_SOCKET for itself: it checks rights, sets
+ * fields of the local sock, and no family is asked (SOCK_CUSTOM_SOCKOPT is
+ * newer). So the fields that the far end must know are compared with what it
+ * was told, before each call for which they matter. Time-outs stay here, where
+ * the waiting is done; SO_ERROR is fetched when poll() sees EPOLLERR.
+ * All other levels are the service's; rights for them are checked here, for it
+ * has more of them than the caller.
+ */
+#include <linux/capability.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/netdevice.h>
+#include <linux/tcp.h>
+#include <linux/uaccess.h>
+
+#include "sockets.h"
+
+/* Netfilter's and multicast routing's options begin here at the IP level. */
+#define VOS_IP_FOREIGN_FIRST 64
+/* At the IPv6 level netfilter's lie among others: ip6_tables.h. */
+#define VOS_IP6_FOREIGN (BIT(0) | BIT(1) | BIT(4) | BIT(5)) /* 64 + n */
+#define VOS_IP6_MULTICAST_ROUTING_FIRST 200
+
+/* No option's value is longer, tables of netfilter apart, which we refuse. */
+#define VOS_OPTION_BYTES_MAX 2048
+
+static void vos_told_read(const struct sock *sk, struct vos_told *told)
+{
+	told->reuse = sk->sk_reuse != SK_NO_REUSE;
+	told->reuse_port = sk->sk_reuseport;
+	told->keepalive = sock_flag(sk, SOCK_KEEPOPEN);
+	told->broadcast = sock_flag(sk, SOCK_BROADCAST);
+	told->oob_inline = sock_flag(sk, SOCK_URGINLINE);
+	told->dont_route = sock_flag(sk, SOCK_LOCALROUTE);
+	/* The core doubles what it is given; so will the far end's. */
+	told->receive_buffer = READ_ONCE(sk->sk_rcvbuf) / 2;
+	told->send_buffer = READ_ONCE(sk->sk_sndbuf) / 2;
+	told->low_water = READ_ONCE(sk->sk_rcvlowat);
+	told->priority = READ_ONCE(sk->sk_priority);
+	told->mark = READ_ONCE(sk->sk_mark);
+	/* Only the abortive close goes over: the other would block the service. */
+	told->linger = sock_flag(sk, SOCK_LINGER) && !sk->sk_lingertime;
+	told->bound_interface = READ_ONCE(sk->sk_bound_dev_if);
+}
+
+void vos_sock_options_init(struct vos_sock *vs)
+{
+	vos_told_read(&vs->sk, &vs->told);
+}
+
+/* The far end's child has its listener's options; so has ours. */
+void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to)
+{
+	const int flags[] = { SOCK_KEEPOPEN, SOCK_BROADCAST, SOCK_URGINLINE,
+			      SOCK_LOCALROUTE, SOCK_LINGER };
+	int i;
+
+	vos_sock_tell_options(from);
+	for (i = 0; i < ARRAY_SIZE(flags); i++)
+		sock_valbool_flag(&to->sk, flags[i],
+				  sock_flag(&from->sk, flags[i]));
+	to->sk.sk_reuse = from->sk.sk_reuse;
+	to->sk.sk_reuseport = from->sk.sk_reuseport;
+	to->sk.sk_rcvbuf = from->sk.sk_rcvbuf;
+	to->sk.sk_sndbuf = from->sk.sk_sndbuf;
+	to->sk.sk_rcvlowat = from->sk.sk_rcvlowat;
+	to->sk.sk_priority = from->sk.sk_priority;
+	to->sk.sk_mark = from->sk.sk_mark;
+	to->sk.sk_lingertime = from->sk.sk_lingertime;
+	to->sk.sk_bound_dev_if = from->sk.sk_bound_dev_if;
+	to->sk.sk_rcvtimeo = from->sk.sk_rcvtimeo;
+	to->sk.sk_sndtimeo = from->sk.sk_sndtimeo;
+	vos_sock_options_init(to);
+}
+
+static s64 vos_option_set(struct vos_sock *vs, int level, int name,
+			  const void *value, u32 length)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_SETSOCKOPT);
+
+	ask.argument[0] = (u32)level;
+	ask.argument[1] = (u32)name;
+	ask.length = length;
+	return vos_sock_call(vs, &ask, value, NULL, NULL);
+}
+
+/* The core has accepted it already: a refusal of the far end cannot be told. */
+static void vos_tell(struct vos_sock *vs, int name, int *old, int new)
+{
+	if (*old == new)
+		return;
+	vos_option_set(vs, SOL_SOCKET, name, &new, sizeof(new));
+	*old = new;
+}
+
+static void vos_tell_linger(struct vos_sock *vs, int *old, int new)
+{
+	struct linger linger = { .l_onoff = new };
+
+	if (*old == new)
+		return;
+	vos_option_set(vs, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	*old = new;
+}
+
+/* Interfaces are known by name at the far end; ours must have the same. */
+static void vos_tell_interface(struct vos_sock *vs, int *old, int new)
+{
+	char name[IFNAMSIZ] = "";
+	struct net_device *interface;
+
+	if (*old == new)
+		return;
+	interface = new ? dev_get_by_index(sock_net(&vs->sk), new) : NULL;
+	if (interface) {
+		strscpy(name, interface->name, sizeof(name));
+		dev_put(interface);
+	}
+	vos_option_set(vs, SOL_SOCKET, SO_BINDTODEVICE, name, sizeof(name));
+	*old = new;
+}
+
+/* Tells the far end what has changed since it was told last. */
+void vos_sock_tell_options(struct vos_sock *vs)
+{
+	struct vos_told now = {};
+	struct vos_told *old = &vs->told;
+
+	vos_told_read(&vs->sk, &now);
+	if (likely(!memcmp(&now, old, sizeof(now))))
+		return;
+	mutex_lock(&vs->options_lock);
+	vos_tell(vs, SO_REUSEADDR, &old->reuse, now.reuse);
+	vos_tell(vs, SO_REUSEPORT, &old->reuse_port, now.reuse_port);
+	vos_tell(vs, SO_KEEPALIVE, &old->keepalive, now.keepalive);
+	vos_tell(vs, SO_BROADCAST, &old->broadcast, now.broadcast);
+	vos_tell(vs, SO_OOBINLINE, &old->oob_inline, now.oob_inline);
+	vos_tell(vs, SO_DONTROUTE, &old->dont_route, now.dont_route);
+	vos_tell(vs, SO_RCVBUF, &old->receive_buffer, now.receive_buffer);
+	vos_tell(vs, SO_SNDBUF, &old->send_buffer, now.send_buffer);
+	vos_tell(vs, SO_RCVLOWAT, &old->low_water, now.low_water);
+	vos_tell(vs, SO_PRIORITY, &old->priority, now.priority);
+	vos_tell(vs, SO_MARK, &old->mark, now.mark);
+	vos_tell_linger(vs, &old->linger, now.linger);
+	vos_tell_interface(vs, &old->bound_interface, now.bound_interface);
+	mutex_unlock(&vs->options_lock);
+}
+
+/* The core asks for these two with the socket locked; both may sleep. */
+void vos_sock_keepalive(struct sock *sk, int on)
+{
+	struct vos_sock *vs = vos_sk(sk);
+
+	mutex_lock(&vs->options_lock);
+	vos_tell(vs, SO_KEEPALIVE, &vs->told.keepalive, !!on);
+	mutex_unlock(&vs->options_lock);
+}
+
+int vos_sock_set_low_water(struct sock *sk, int value)
+{
+	struct vos_sock *vs = vos_sk(sk);
+
+	WRITE_ONCE(sk->sk_rcvlowat, value ?: 1);
+	mutex_lock(&vs->options_lock);
+	vos_tell(vs, SO_RCVLOWAT, &vs->told.low_water, value ?: 1);
+	mutex_unlock(&vs->options_lock);
+	return 0;
+}
+
+/* Takes the far end's pending error: a positive errno, or 0. */
+int vos_sock_remote_error(struct vos_sock *vs)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_GETSOCKOPT);
+	u32 length;
+	int error = 0;
+
+	ask.argument[0] = SOL_SOCKET;
+	ask.argument[1] = SO_ERROR;
+	ask.length = sizeof(error);
+	ask.capacity = sizeof(error);
+	if (vos_sock_call(vs, &ask, &error, &error, &length) < 0 ||
+	    length != sizeof(error))
+		return EIO;
+	return error < 0 || error > MAX_ERRNO ? EIO : error;
+}
+
+static bool vos_ip_option_open(int name)
+{
+	return name != IP_TRANSPARENT && name != IP_IPSEC_POLICY &&
+	       name != IP_XFRM_POLICY;
+}
+
+static bool vos_ip6_option_open(int name)
+{
+	return name != IPV6_TRANSPARENT && name != IPV6_IPSEC_POLICY &&
+	       name != IPV6_XFRM_POLICY && name != IPV6_HOPOPTS &&
+	       name != IPV6_DSTOPTS && name != IPV6_RTHDRDSTOPTS;
+}
+
+static bool vos_tcp_option_open(int name)
+{
+	return name != TCP_REPAIR && name != TCP_REPAIR_QUEUE &&
+	       name != TCP_REPAIR_OPTIONS && name != TCP_REPAIR_WINDOW &&
+	       name != TCP_MD5SIG && name != TCP_MD5SIG_EXT;
+}
+
+/* Options that carry pointers, or load code: not over a channel. */
+static bool vos_option_offered(int level, int name)
+{
+	if (level == SOL_TCP)
+		return name != TCP_ZEROCOPY_RECEIVE && name != TCP_ULP;
+	if (level == SOL_IP)
+		return name < VOS_IP_FOREIGN_FIRST;
+	if (level == SOL_IPV6)
+		return name < VOS_IP6_MULTICAST_ROUTING_FIRST &&
+		       !(name >= 64 && name < 72 &&
+			 VOS_IP6_FOREIGN & BIT(name - 64));
+	return level == SOL_UDP || level == SOL_UDPLITE ||
+	       level == SOL_RAW || level == SOL_ICMPV6;
+}
+
+static bool vos_option_open(int level, int name)
+{
+	switch (level) {
+	case SOL_IP:
+		return vos_ip_option_open(name);
+	case SOL_IPV6:
+		return vos_ip6_option_open(name);
+	case SOL_TCP:
+		return vos_tcp_option_open(name);
+	}
+	return true;
+}
+
+static int vos_option_allowed(struct vos_sock *vs, int level, int name)
+{
+	struct net *net = sock_net(&vs->sk);
+
+	if (!vos_option_offered(level, name))
+		return -ENOPROTOOPT;
+	if (!vos_option_open(level, name) &&
+	    !ns_capable(net->user_ns, CAP_NET_ADMIN))
+		return -EPERM;
+	return 0;
+}
+
+int vos_sock_setsockopt(struct socket *sock, int level, int name,
+			sockptr_t value, unsigned int length)
+{
+	struct vos_sock *vs = vos_sk(sock->sk);
+	void *copy;
+	s64 ret = vos_option_allowed(vs, level, name);
+
+	if (ret)
+		return ret;
+	if (length > VOS_OPTION_BYTES_MAX)
+		return -EINVAL;
+	copy = memdup_sockptr(value, length);
+	if (IS_ERR(copy))
+		return PTR_ERR(copy);
+	ret = vos_option_set(vs, level, name, copy, length);
+	kfree(copy);
+	return vos_sock_error(vs, ret);
+}
+
+static int vos_option_get(struct vos_sock *vs, int level, int name, void *value,
+			  u32 *length)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_GETSOCKOPT);
+	s64 ret;
+
+	ask.argument[0] = (u32)level;
+	ask.argument[1] = (u32)name;
+	ask.length = *length;
+	ask.capacity = *length;
+	ret = vos_sock_call(vs, &ask, value, value, length);
+	return ret < 0 ? vos_sock_error(vs, ret) : 0;
+}
+
+int vos_sock_getsockopt(struct socket *sock, int level, int name,
+			char __user *value, int __user *length)
+{
+	struct vos_sock *vs = vos_sk(sock->sk);
+	int ret = vos_option_allowed(vs, level, name);
+	void *copy;
+	u32 size;
+
+	if (ret)
+		return ret;
+	if (get_user(size, (u32 __user *)length))
+		return -EFAULT;
+	if ((int)size < 0)
+		return -EINVAL;
+	size = min_t(u32, size, VOS_OPTION_BYTES_MAX);
+	copy = memdup_user(value, size);
+	if (IS_ERR(copy))
+		return PTR_ERR(copy);
+	vos_sock_tell_options(vs);
+	ret = vos_option_get(vs, level, name, copy, &size);
+	if (!ret && (copy_to_user(value, copy, size) ||
+		     put_user(size, (u32 __user *)length)))
+		ret = -EFAULT;
+	kfree(copy);
+	return ret;
+}

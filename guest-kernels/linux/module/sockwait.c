@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vos: readiness of remote sockets. The service's sockets never block; whoever
+ * waits here asks for one READY event per need ("arms"), and sleeps.
+ *
+ * No wake-up is lost: the sleeper is on the wait queue before it arms, arming
+ * answers with the readiness of that moment, and READY wakes without a key, so
+ * that all who wait look again and arm anew.
+ */
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+
+#include "sockets.h"
+
+#define VOS_POLL_ALWAYS (EPOLLERR | EPOLLHUP)
+#define VOS_POLL_KNOWN 0xffff
+
+/* Ready, and yet the call says EAGAIN: after so many times, slow down. */
+#define VOS_TRIES_BEFORE_PAUSE 3
+#define VOS_PAUSE (HZ / 50)
+
+/* A sleeper looks by itself this often, in case an event never comes. */
+#define VOS_LOOK_INTERVAL (5 * HZ)
+
+/* Any context. */
+void vos_sock_disarm(struct vos_sock *vs)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	vs->armed = 0;
+	vs->told_ready++;
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+}
+
+static void vos_sock_wake(struct vos_sock *vs)
+{
+	struct socket_wq *wq;
+
+	vos_sock_disarm(vs);
+	rcu_read_lock();
+	wq = rcu_dereference(vs->sk.sk_wq);
+	if (skwq_has_sleeper(wq))
+		wake_up_interruptible_all(&wq->wait);
+	sk_wake_async(&vs->sk, SOCK_WAKE_WAITD, POLL_IN);
+	rcu_read_unlock();
+}
+
+/* From the interrupt handler. Socks are freed after a grace period. */
+void vos_sock_ready(struct vos_device *dev, u64 cookie)
+{
+	struct vos_sock *vs;
+
+	if (cookie > U32_MAX)
+		return;
+	rcu_read_lock();
+	vs = xa_load(&dev->sockets, cookie);
+	if (vs)
+		vos_sock_wake(vs);
+	rcu_read_unlock();
+}
+
+void vos_sock_wake_all(struct vos_device *dev)
+{
+	struct vos_sock *vs;
+	unsigned long cookie;
+
+	rcu_read_lock();
+	xa_for_each(&dev->sockets, cookie, vs)
+		vos_sock_wake(vs);
+	rcu_read_unlock();
+}
+
+/* Armed and not yet told: then the answer is known without asking. */
+static bool vos_sock_known_unready(struct vos_sock *vs, u32 events, u32 *seen)
+{
+	unsigned long flags;
+	bool known;
+
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	known = vs->armed && !(events & ~vs->armed);
+	*seen = vs->told_ready;
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+	return known;
+}
+
+static void vos_sock_note_armed(struct vos_sock *vs, u32 events, u32 seen)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	if (vs->told_ready == seen)
+		vs->armed |= events;
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+}
+
+/* Readiness now, < 0 on failure; if nothing asked is ready, READY will tell. */
+static s64 vos_sock_query(struct vos_sock *vs, u32 events, bool arm)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_POLL);
+	u32 seen;
+	s64 mask;
+
+	events |= VOS_POLL_ALWAYS;
+	if (atomic_read(&vs->dev->epoch) != vs->epoch)
+		return -ENOTCONN;
+	if (vos_sock_known_unready(vs, events, &seen))
+		return 0;
+	ask.argument[0] = events;
+	ask.argument[1] = arm;
+	mask = vos_sock_call(vs, &ask, NULL, NULL, NULL);
+	if (mask < 0)
+		return mask;
+	mask &= VOS_POLL_KNOWN;
+	if (arm && !(mask & events))
+		vos_sock_note_armed(vs, events, seen);
+	return mask;
+}
+
+static int vos_sock_pause(long *timeout)
+{
+	long pause = min_t(long, *timeout, VOS_PAUSE);
+	long left = schedule_timeout_interruptible(pause);
+
+	if (*timeout != MAX_SCHEDULE_TIMEOUT)
+		*timeout -= pause - left;
+	return signal_pending(current) ? sock_intr_errno(*timeout) : 0;
+}
+
+static long vos_sock_sleep(wait_queue_entry_t *entry, long timeout)
+{
+	long nap = min_t(long, timeout, VOS_LOOK_INTERVAL);
+	long left = wait_woken(entry, TASK_INTERRUPTIBLE, nap);
+
+	return timeout == MAX_SCHEDULE_TIMEOUT ? timeout : timeout - nap + left;
+}
+
+/*
+ * A call said EAGAIN: sleeps until trying again may help. 0, -EAGAIN when
+ * @timeout is used up, or what a signal asks for. @tries starts at 0.
+ */
+int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
+		  unsigned int *tries)
+{
+	DEFINE_WAIT_FUNC(entry, woken_wake_function);
+	s64 mask;
+	int ret = 0;
+
+	if (!*timeout)
+		return -EAGAIN;
+	if (signal_pending(current))
+		return sock_intr_errno(*timeout);
+	if ((*tries)++ >= VOS_TRIES_BEFORE_PAUSE)
+		return vos_sock_pause(timeout);
+	add_wait_queue(sk_sleep(&vs->sk), &entry);
+	mask = vos_sock_query(vs, events, true);
+	if (mask == -ERESTARTSYS) {
+		ret = sock_intr_errno(*timeout);
+	} else if (mask >= 0 && !(mask & (events | VOS_POLL_ALWAYS))) {
+		*timeout = vos_sock_sleep(&entry, *timeout);
+		*tries = 0;
+		if (signal_pending(current))
+			ret = sock_intr_errno(*timeout);
+	}
+	remove_wait_queue(sk_sleep(&vs->sk), &entry);
+	return ret; /* a lost service shows when the call is tried again */
+}
+
+/*
+ * A call drained the socket while others (an edge-triggered epoll) wait on it:
+ * they will not ask again by themselves.
+ */
+void vos_sock_rearm(struct vos_sock *vs, u32 events)
+{
+	struct socket *sock = vs->sk.sk_socket;
+
+	if (!sock || !wq_has_sleeper(&sock->wq.wait))
+		return;
+	if (vos_sock_query(vs, events, true) & (events | VOS_POLL_ALWAYS))
+		wake_up_interruptible_all(&sock->wq.wait);
+}
+
+__poll_t vos_sock_poll(struct file *file, struct socket *sock,
+		       struct poll_table_struct *wait)
+{
+	struct vos_sock *vs = vos_sk(sock->sk);
+	u32 events = (__force u32)poll_requested_events(wait) & VOS_POLL_KNOWN;
+	s64 mask;
+
+	sock_poll_wait(file, sock, wait);
+	vos_sock_tell_options(vs);
+	mask = vos_sock_query(vs, events, wq_has_sleeper(&sock->wq.wait));
+	if (mask < 0) {
+		if (!vs->sk.sk_err)
+			vs->sk.sk_err = -vos_sock_error(vs, mask);
+		return EPOLLERR | EPOLLHUP | EPOLLIN | EPOLLRDNORM |
+		       EPOLLRDHUP | EPOLLOUT | EPOLLWRNORM;
+	}
+	/* getsockopt(SO_ERROR) is answered by the core, from here. */
+	if (mask & EPOLLERR && !vs->sk.sk_err)
+		vs->sk.sk_err = vos_sock_remote_error(vs);
+	if (vs->sk.sk_err)
+		mask |= EPOLLERR;
+	return (__force __poll_t)mask;
+}
