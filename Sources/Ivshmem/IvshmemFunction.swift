@@ -18,8 +18,8 @@ public protocol IvshmemHost: AnyObject {
 /// How a machine uses it: back `directRanges(ofBAR: 2)` by memory slots of the region's mapping,
 /// make `doorbells(ofBAR: 0)` ioeventfds (`peerAndVector(of:)` tells whose eventfd), and tie the
 /// eventfd of each own vector to the GSI that the sink's `configure` describes. While a vector is
-/// not configured its eventfd must not be tied to a GSI: it then keeps what rang, and tying it again
-/// delivers it. Then neither doorbells nor data reach this model.
+/// not configured its eventfd must not be tied to a GSI: it then keeps what rang, and tying it
+/// again delivers it. Then neither doorbells nor data reach this model.
 ///
 /// Threats and answers:
 ///

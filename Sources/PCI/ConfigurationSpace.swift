@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Configuration space of a type-0 function: bytes, and for each bit whether the guest may write it.
+/// Configuration space of a type-0 function: bytes, and which bits the guest may write.
 ///
 /// The host side sets bytes freely (`set`); the guest's writes go through the masks (`write`).
 /// Accesses that do not lie within the space read as ones and write nothing.
@@ -37,6 +37,15 @@ public struct ConfigurationSpace: Sendable {
     allow(PCIRegister.command, width: 2, bits: UInt32(PCICommand.writable.rawValue))
     allow(PCIRegister.cacheLineSize, width: 1, bits: 0xFF)
     allow(PCIRegister.interruptLine, width: 1, bits: 0xFF)
+  }
+
+  /// A space that shows `bytes`, all of them read-only: the start for what stands for a physical
+  /// function. There are at least 256; its BARs and capabilities are what the caller makes of them.
+  public init(showing bytes: [UInt8]) {
+    let missing = max(0, Self.conventionalByteCount - bytes.count)
+    self.bytes = bytes + [UInt8](repeating: 0, count: missing)
+    writable = [UInt8](repeating: 0, count: self.bytes.count)
+    clearedByOnes = writable
   }
 
   /// Number of bytes.

@@ -52,6 +52,20 @@ private func emptySpace() -> ConfigurationSpace {
     #expect(!after { msi.signal(7, in: &space) })
   }
 
+  @Test func shortFormsKeepToTheirBytes() throws {
+    var space = emptySpace()
+    var msi = try MSI(
+      addingTo: &space, vectorCount: 1, form: .init(is64Bit: false, isMaskable: false))
+    #expect(msi.form.byteCount == 10)
+    #expect(msi.form == MSI.Form(control: UInt16(space.read(msi.offset + 2, width: 2))))
+    for offset in 0..<32 { space.write(msi.offset + offset, width: 1, value: 0xFF) }
+    #expect(space.read(msi.offset + 10, width: 2) == 0)
+    #expect(space.read(msi.offset + 12, width: 4) == 0)
+    #expect(
+      after { msi.refresh(&space) }
+        == [VectorChange(vector: 0, message: .init(address: 0xFFFF_FFFC, data: 0xFFFF))])
+  }
+
   @Test func moreVectorsThanThereAreAreClamped() throws {
     var space = emptySpace()
     var msi = try MSI(addingTo: &space, vectorCount: 2)
