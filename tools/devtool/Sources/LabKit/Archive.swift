@@ -36,10 +36,10 @@ public struct Archive {
   public mutating func add(_ path: String, _ content: Content, permissions: UInt32 = 0o644) {
     let key = Archive.key(path)
     guard !key.isEmpty else { return }
-    var parent = (key as NSString).deletingLastPathComponent
+    var parent = Archive.parent(of: key)
     while !parent.isEmpty && entries[parent] == nil {
       entries[parent] = Entry(mode: Archive.folderMode, content: .folder)
-      parent = (parent as NSString).deletingLastPathComponent
+      parent = Archive.parent(of: parent)
     }
     let mode =
       switch content {
@@ -90,6 +90,11 @@ public struct Archive {
     path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
   }
 
+  /// The folder that holds `key`; empty for the root.
+  private static func parent(of key: String) -> String {
+    key.split(separator: "/").dropLast().joined(separator: "/")
+  }
+
   private static func data(of content: Content) throws -> Data {
     switch content {
     case .folder: Data()
@@ -100,7 +105,8 @@ public struct Archive {
   }
 
   /// Header, name and data, each padded to four bytes.
-  private static func record(_ name: String, _ mode: UInt32, _ number: UInt32, _ data: Data) -> Data {
+  private static func record(_ name: String, _ mode: UInt32, _ number: UInt32, _ data: Data) -> Data
+  {
     let links: UInt32 = mode & 0o170000 == 0o040000 ? 2 : 1
     let size = UInt32(truncatingIfNeeded: data.count)
     let nameSize = UInt32(name.utf8.count + 1)

@@ -4,10 +4,83 @@ import Foundation
 /// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,vos.ko}.
 public struct GuestBuild {
   let workspace: Workspace
+  /// Where make works, so that no product lands among the sources.
+  private var copy: URL { workspace.out.appending(path: "build") }
 
   public init(_ workspace: Workspace) { self.workspace = workspace }
 
   public func build() throws {
-    throw Failure("guest-kernels/linux: nothing to build yet")
+    try module()
+    try vosguest()
+    try libvos()
+  }
+
+  /// The kernel module, against the headers of the very kernel that the domains boot.
+  private func module() throws {
+    let sources = ["guest-kernels/linux/module", "Sources/CVosABI"].map(workspace.path)
+    let target = workspace.guest.appending(path: "vos.ko")
+    let (release, version) = try KernelBuild(workspace).release()
+    let swift = SwiftBuild(workspace)
+    try swift.incremental("vos.ko", sources, extra: "\(release) \(version)", products: [target]) {
+      log in
+      try Console.shared.step("build vos.ko for \(release)") {
+        let folder = try copySources("guest-kernels/linux/module")
+        try run(
+          [
+            "make", "-C", folder.path, "KDIR=/usr/src/linux-headers-\(release)",
+            "-j\(ProcessInfo.processInfo.activeProcessorCount)", "modules",
+          ], log: log)
+        let stripped = folder.appending(path: "vos.ko")
+        try run(["strip", "--strip-debug", stripped.path], log: log, append: true)
+        try install(stripped, at: target)
+      }
+    }
+  }
+
+  private func vosguest() throws {
+    let package = workspace.path("guest-kernels/linux/vosguest")
+    let sources = [package, workspace.path("Sources/CVosABI"), workspace.path("Sources/Channel")]
+    let swift = SwiftBuild(workspace)
+    let target = workspace.guest.appending(path: "vosguest")
+    try swift.incremental("vosguest", sources, products: [target]) { log in
+      try Console.shared.step("build vosguest (static)") {
+        try swift.swift(
+          SwiftBuild.staticFlags, products: ["vosguest"], package: package,
+          scratch: "guest-kernels/linux/vosguest/.build", into: workspace.guest, log: log)
+      }
+    }
+  }
+
+  private func libvos() throws {
+    let folder = "guest-kernels/linux/libvos"
+    let sources = [folder, "Sources/CVosABI"].map(workspace.path)
+    let target = workspace.guest.appending(path: "libvos.so")
+    try SwiftBuild(workspace).incremental("libvos.so", sources, products: [target]) { log in
+      try Console.shared.step("build libvos.so") {
+        let fresh = try workspace.makeFolder(workspace.guest).appending(path: ".libvos.so")
+        try run([workspace.path(folder + "/build").path, fresh.path], log: log)
+        try move(fresh, over: target)
+      }
+    }
+  }
+
+  /// Copies a folder of the checkout to out/build, at the same place relative to Sources.
+  private func copySources(_ relative: String) throws -> URL {
+    let folder = copy.appending(path: relative)
+    try workspace.makeFolder(folder)
+    let sources = copy.appending(path: "Sources")
+    if !exists(sources) {
+      try FileManager.default.createSymbolicLink(
+        at: sources, withDestinationURL: workspace.path("Sources"))
+    }
+    // Only what git would keep: an engineer may have built in the folder itself.
+    let listing = try capture([
+      "git", "-C", workspace.root.path, "ls-files", "-co", "--exclude-standard", "--", relative,
+    ])
+    try remove(folder)
+    for line in listing.split(separator: "\n") where exists(workspace.path(String(line))) {
+      try install(workspace.path(String(line)), at: copy.appending(path: String(line)))
+    }
+    return folder
   }
 }

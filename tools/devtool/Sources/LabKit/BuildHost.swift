@@ -3,6 +3,14 @@ import Foundation
 
 /// Builds the Swift programs of the host, of the guests and of the lab.
 public struct SwiftBuild {
+  /// For programs that run where there is no Swift, and no libc either.
+  static let staticFlags = ["--static-swift-stdlib", "-Xswiftc", "-static-executable"]
+  /// What make and SwiftPM leave among the sources.
+  private static let products = [
+    ".o", ".ko", ".mod", ".mod.c", ".so", ".cmd", "/modules.order", "/Module.symvers",
+    "/Package.resolved",
+  ]
+
   let workspace: Workspace
 
   public init(_ workspace: Workspace) { self.workspace = workspace }
@@ -18,7 +26,7 @@ public struct SwiftBuild {
       }
       try Console.shared.step("build vosvmm (release, static)") {
         try swift(
-          ["--static-swift-stdlib", "-Xswiftc", "-static-executable"], products: ["vosvmm"],
+          SwiftBuild.staticFlags, products: ["vosvmm"],
           package: workspace.root, scratch: ".build-static", into: workspace.bin, log: log)
       }
     }
@@ -31,7 +39,7 @@ public struct SwiftBuild {
     try incremental("labagent", [package], products: [target.appending(path: "labagent")]) { log in
       try Console.shared.step("build the lab's agent (static)") {
         try swift(
-          ["--static-swift-stdlib", "-Xswiftc", "-static-executable"], products: ["labagent"],
+          SwiftBuild.staticFlags, products: ["labagent"],
           package: package, scratch: "tools/labagent/.build", into: target, log: log)
       }
     }
@@ -39,9 +47,10 @@ public struct SwiftBuild {
 
   /// Runs `body` unless `products` were made from what `sources` are now.
   func incremental(
-    _ name: String, _ sources: [URL], products: [URL], _ body: (_ log: URL) throws -> Void
+    _ name: String, _ sources: [URL], extra: String = "", products: [URL],
+    _ body: (_ log: URL) throws -> Void
   ) throws {
-    let inputs = fingerprint(sources)
+    let inputs = fingerprint(sources, ignoring: SwiftBuild.products) + extra
     let stamp = try Stamp(workspace, name)
     if stamp.matches(inputs), products.allSatisfy(exists) { return }
     stamp.forget()

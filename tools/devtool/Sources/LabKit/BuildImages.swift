@@ -52,7 +52,9 @@ public struct ImageBuild {
     let modules = try Modules(folder: KernelBuild(workspace).modules())
     let place = "lib/modules/\(try KernelBuild(workspace).release().name)"
     let order = try modules.loadOrder(names)
-    for path in order { archive.add("\(place)/\(path)", .file(modules.folder.appending(path: path))) }
+    for path in order {
+      archive.add("\(place)/\(path)", .file(modules.folder.appending(path: path)))
+    }
     for file in ["modules.dep", "modules.alias", "modules.builtin", "modules.order"] {
       archive.add("\(place)/\(file)", .file(modules.folder.appending(path: file)))
     }
@@ -115,7 +117,9 @@ public struct DiskBuild {
   private var content: URL { workspace.cache.appending(path: "disk") }
 
   /// The SHA-256 of the disk's 10 MiB file.
-  public func dataDigest() throws -> String { try sha256(of: content.appending(path: DiskBuild.dataFile)) }
+  public func dataDigest() throws -> String {
+    try sha256(of: content.appending(path: DiskBuild.dataFile))
+  }
 
   /// Makes out/images/storage.img.
   public func build() throws {

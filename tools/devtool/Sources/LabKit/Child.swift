@@ -61,8 +61,8 @@ public struct Child: Sendable {
     var vector = unsafe arguments.map { unsafe strdup($0) } + [nil]
     var variables = unsafe environment.map { unsafe strdup("\($0)=\($1)") } + [nil]
     defer {
-      for unsafe entry in unsafe vector { unsafe free(entry) }
-      for unsafe entry in unsafe variables { unsafe free(entry) }
+      unsafe vector.forEach { unsafe free($0) }
+      unsafe variables.forEach { unsafe free($0) }
     }
     var process: pid_t = 0
     // SAFETY: both vectors end with nil, and every argument outlives the call.

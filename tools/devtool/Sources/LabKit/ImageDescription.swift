@@ -30,7 +30,8 @@ public struct ImageDescription: Equatable, Sendable {
   public var busybox: String?
 
   public init(_ text: String, name: String) throws {
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
+    {
       let words = line.prefix { $0 != "#" }.split(separator: " ").map(String.init)
       guard let verb = words.first else { continue }
       guard take(verb, Array(words.dropFirst())) else {

@@ -46,7 +46,9 @@ public final class Lab {
       return Lab(workspace, machine, agent, child.process, child)
     } catch {
       child.end()
-      throw Failure("the lab host did not come up: \(error)\n\(lastLines(of: machine))", log: machine.consoleLog)
+      throw Failure(
+        "the lab host did not come up: \(error)\n\(lastLines(of: machine))", log: machine.consoleLog
+      )
     }
   }
 
@@ -103,7 +105,9 @@ public final class Lab {
     for log in ["console.log", "qemu.log"] {
       let source = machine.folder.appending(path: log)
       if exists(source) {
-        try install(source, at: try workspace.makeFolder(workspace.logs).appending(path: "lab-\(name)-\(log)"))
+        try install(
+          source, at: try workspace.makeFolder(workspace.logs).appending(path: "lab-\(name)-\(log)")
+        )
       }
     }
   }

@@ -18,7 +18,7 @@ public struct LabMachine: Sendable {
   public let folder: URL
 
   public var memoryMiB = 6144
-  public var processors = 4
+  public var processors = 2
   /// The file that the server outside serves, whatever is asked for.
   public var servedFile: URL { folder.appending(path: "served.bin") }
   public var disk: URL { folder.appending(path: "storage.img") }
@@ -65,7 +65,8 @@ public struct LabMachine: Sendable {
   private func drive() -> [String] {
     [
       "-drive", "if=none,id=s0,file=storage.img,format=raw",
-      "-device", "ich9-ahci,id=ahci1,bus=pcie.0,addr=05.0", "-device", "ide-hd,drive=s0,bus=ahci1.0",
+      "-device", "ich9-ahci,id=ahci1,bus=pcie.0,addr=05.0", "-device",
+      "ide-hd,drive=s0,bus=ahci1.0",
     ]
   }
 

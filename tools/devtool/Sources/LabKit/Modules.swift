@@ -40,7 +40,7 @@ public struct Modules: Sendable {
   }
 
   private static func name(of path: String) -> String {
-    let file = (path as NSString).lastPathComponent
+    let file = path.split(separator: "/").last ?? ""
     return String(file.prefix { $0 != "." }).replacing("-", with: "_")
   }
 }

@@ -9,7 +9,8 @@ struct Socket: ~Copyable {
   init(connectingTo path: URL) throws {
     // An address holds 107 bytes; a path through the folder's descriptor is always short enough.
     // SAFETY: the string outlives the call.
-    let folder = unsafe open(path.deletingLastPathComponent().path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    let folder = unsafe open(
+      path.deletingLastPathComponent().path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard folder >= 0 else { throw systemFailure("open the folder of \(path.path)") }
     defer { close(folder) }
     var address = sockaddr_un()

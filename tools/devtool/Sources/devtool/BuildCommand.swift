@@ -29,6 +29,12 @@ struct BuildCommand: ParsableCommand {
   @Argument(help: "What to make: \(BuildTarget.allCases.map(\.rawValue).joined(separator: ", ")).")
   var targets: [BuildTarget] = []
 
+  /// Makes everything.
+  static func buildAll(_ workspace: Workspace) throws {
+    Console.shared.headline("build")
+    for target in BuildTarget.allCases { try target.build(in: workspace) }
+  }
+
   func run() throws {
     let workspace = try Workspace()
     for target in targets.isEmpty ? BuildTarget.allCases : targets {

@@ -19,12 +19,12 @@ extension LabCommand {
       abstract: "Start the lab host and leave it running.")
     @OptionGroup var choice: Choice
     @Option(help: "Memory of the lab host in MiB.") var memory = 6144
-    @Option(help: "Emulated processors of the lab host.") var processors = 4
+    @Option(help: "Emulated processors of the lab host.") var processors = 2
     @Flag(help: "Use what is in out/ as it is.") var noBuild = false
 
     func run() throws {
       let workspace = try Workspace()
-      if !noBuild { try BuildTarget.allCases.forEach { try $0.build(in: workspace) } }
+      if !noBuild { try BuildCommand.buildAll(workspace) }
       try Console.shared.step("start the lab host") {
         _ = try Lab.start(workspace, name: choice.name, detached: true) {
           $0.memoryMiB = memory

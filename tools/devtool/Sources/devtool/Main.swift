@@ -9,7 +9,10 @@ struct Dev: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "dev",
     abstract: "Build vos, run it in the lab, test it, measure it.",
-    subcommands: [BuildCommand.self, LabCommand.self, ServeOnce.self])
+    subcommands: [
+      DemoCommand.self, TestCommand.self, ShellCommand.self, BenchCommand.self, BuildCommand.self,
+      LabCommand.self, FormatCommand.self, LintCommand.self, CleanCommand.self, ServeOnce.self,
+    ])
 
   static func main() {
     Interrupts.install()

@@ -97,19 +97,48 @@ import Testing
     let nonce = [UInt8](repeating: 9, count: Frame.nonceBytes)
     var decoder = FrameDecoder()
     decoder.append(Frame(.output, session: 1, payload: [1, 2, 3]).encoded.dropFirst(5))
-    #expect(!decoder.synchronize(nonce: nonce))
+    let early = decoder.synchronize(nonce: nonce)
+    #expect(!early)
     decoder.append(Frame(.welcome, session: 0, payload: nonce).encoded)
     decoder.append(Frame(.input, session: 2).encoded)
-    #expect(decoder.synchronize(nonce: nonce))
-    #expect(try decoder.next() == Frame(.input, session: 2))
+    let found = decoder.synchronize(nonce: nonce)
+    let next = try decoder.next()
+    #expect(found && next == Frame(.input, session: 2))
   }
 
   @Test func lengthsAndKindsAreChecked() {
     var long = FrameDecoder()
     long.append(littleEndianBytes(UInt32(Frame.payloadLimit) + 1) + [UInt8](repeating: 0, count: 8))
-    #expect(throws: FrameError.self) { try long.next() }
+    let tooLong = #expect(throws: FrameError.self) { try long.next() }
+    #expect(tooLong == .payloadTooLong(UInt32(Frame.payloadLimit) + 1))
     var unknown = FrameDecoder()
     unknown.append([0, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0])
     #expect(throws: FrameError.unknownKind(99)) { try unknown.next() }
+  }
+}
+
+@Suite struct TallyTests {
+  @Test func runnerLinesAreCounted() {
+    let text = """
+      ◇ Test run started.
+      ↳ Testing Library Version: 6.3
+      ◇ Test "a name" started.
+      ✔ Test "a name" passed after 0.001 seconds.
+      ✔ Test cases(line:) with 5 test cases passed after 0.001 seconds.
+      ✘ Test broken() failed after 0.003 seconds with 1 issue.
+      ✘ Test broken() recorded an issue at X.swift:1:2: Expectation failed: Test skipped
+      ➜ Test kvm() skipped: "there is no /dev/kvm"
+      ✘ Suite Some failed after 0.003 seconds with 1 issue.
+      ✘ Test run with 4 tests in 1 suite failed after 0.003 seconds with 1 issue.
+      """
+    let tally = Tally(swiftTestOutput: text, suite: "x")
+    #expect(tally.passed == 2)
+    #expect(tally.failed == ["x: broken()"])
+    #expect(tally.skipped == ["x: kvm() skipped: \"there is no /dev/kvm\""])
+  }
+
+  @Test func aRunThatDoesNotEndHasFailed() {
+    let tally = Tally(swiftTestOutput: "error: fatalError", suite: "x")
+    #expect(tally.failed == ["x: the test run did not end"])
   }
 }

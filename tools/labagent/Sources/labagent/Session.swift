@@ -89,7 +89,7 @@ private func spawn(_ arguments: [String], descriptors: [Int32]) throws(SystemErr
   unsafe posix_spawnattr_setflags(
     &attributes, Int16(POSIX_SPAWN_SETPGROUP) | Int16(POSIX_SPAWN_SETSIGDEF))
   var vector = unsafe arguments.map { unsafe strdup($0) } + [nil]
-  defer { for unsafe entry in unsafe vector { unsafe free(entry) } }
+  defer { unsafe vector.forEach { unsafe free($0) } }
   var process: pid_t = 0
   // SAFETY: the vector ends with nil, and all arguments outlive the call.
   let failure = unsafe posix_spawnp(&process, program, &actions, &attributes, &vector, environ)

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Foundation
+
+/// What `vosctl ps --json` says, as far as the demonstration, tests and benchmarks read it.
+public struct SystemReport: Decodable, Sendable {
+  public struct Domain: Decodable, Sendable {
+    public var name: String
+    public var state: String
+    public var pid: Int32?
+    public var bootSeconds: Double?
+    public var channels: [Channel]
+  }
+
+  public struct Channel: Decodable, Sendable {
+    public var name: String
+    public var fastCalls: UInt64
+    public var kernelCalls: UInt64
+  }
+
+  public var state: String
+  public var domains: [Domain]
+
+  /// Calls by both ways, summed over the channels of all domains.
+  public var calls: (fast: UInt64, kernel: UInt64) {
+    let channels = domains.flatMap(\.channels)
+    return (
+      channels.reduce(0) { $0 &+ $1.fastCalls }, channels.reduce(0) { $0 &+ $1.kernelCalls }
+    )
+  }
+}
+
+/// The system of vfio-configs/lab.yaml in a lab host, driven by `vosctl` as a person would.
+public struct VosSystem {
+  public static let manifest = "/vos/vfio-configs/lab.yaml"
+  /// The functions that the manifest gives away, and what the tests know them by.
+  public static let devices = ["0000:01:00.0", "0000:00:05.0"]
+  /// How long three domains may take to come up on a busy machine.
+  public static let upSeconds = 420.0
+
+  public let lab: Lab
+
+  public init(_ lab: Lab) { self.lab = lab }
+
+  /// Runs `vosctl`; its exit code is the caller's to judge.
+  public func vosctl(
+    _ arguments: [String], withinSeconds seconds: Double = 120, sink: AgentClient.Sink? = nil
+  ) throws -> LabResult {
+    try lab.agent.run(["vosctl"] + arguments, withinSeconds: seconds, sink: sink)
+  }
+
+  /// Runs `vosctl` and throws when it does not exit with 0.
+  @discardableResult
+  public func mustVosctl(
+    _ arguments: [String], withinSeconds seconds: Double = 120, sink: AgentClient.Sink? = nil
+  ) throws -> LabResult {
+    let result = try vosctl(arguments, withinSeconds: seconds, sink: sink)
+    return try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
+  }
+
+  public func up(sink: AgentClient.Sink? = nil) throws {
+    try mustVosctl(["up", VosSystem.manifest], withinSeconds: VosSystem.upSeconds, sink: sink)
+  }
+
+  public func down(sink: AgentClient.Sink? = nil) throws {
+    try mustVosctl(["down"], withinSeconds: VosSystem.upSeconds, sink: sink)
+  }
+
+  /// Runs a shell script in a domain and returns its output; throws when it does not exit with 0.
+  @discardableResult
+  public func inDomain(
+    _ domain: String, _ script: String, withinSeconds seconds: Double = 120
+  ) throws -> String {
+    try mustVosctl(["exec", domain, "--", "sh", "-c", script], withinSeconds: seconds).text
+  }
+
+  /// Runs a shell script on the lab host; throws when it does not exit with 0.
+  @discardableResult
+  public func onHost(_ script: String, withinSeconds seconds: Double = 120) throws -> String {
+    try VosSystem.check(lab.agent.shell(script, withinSeconds: seconds), script).text
+  }
+
+  public func report() throws -> SystemReport {
+    let text = try mustVosctl(["ps", "--json"]).output
+    do {
+      return try JSONDecoder().decode(SystemReport.self, from: Data(text.utf8))
+    } catch {
+      throw Failure("vosctl ps --json printed what is not understood (\(error)): \(text)")
+    }
+  }
+
+  /// The driver that each of the manifest's devices is bound to; "none" for none.
+  public func drivers() throws -> [String: String] {
+    var drivers: [String: String] = [:]
+    for device in VosSystem.devices {
+      drivers[device] = try onHost(
+        "basename \"$(readlink /sys/bus/pci/devices/\(device)/driver || echo none)\"")
+    }
+    return drivers
+  }
+
+  /// Numbers of our processes that run on the lab host.
+  public func processes(_ name: String = "vosvmm vosd vosctl") throws -> [String] {
+    try onHost("pidof \(name) || true").split(separator: " ").map(String.init)
+  }
+
+  /// Memory of a monitor beyond its guest's RAM, in KiB, from the kernel's own account.
+  ///
+  /// All that is resident, less what is resident of the memfd that is the guest's RAM.
+  public func overheadKiB(process: Int32) throws -> Int {
+    let ram = try onHost(
+      "awk '/^[0-9a-f]+-[0-9a-f]+ /{ram = /memfd:[^ ]*ram/} /^Rss:/ && ram {sum += $2} "
+        + "END {print sum + 0}' /proc/\(process)/smaps")
+    let all = try onHost("awk '/^Rss:/{print $2}' /proc/\(process)/smaps_rollup")
+    guard let ramKiB = Int(ram), let allKiB = Int(all), ramKiB > 0, allKiB >= ramKiB else {
+      throw Failure("smaps of process \(process) show no guest RAM (all \(all), RAM \(ram) KiB)")
+    }
+    return allKiB - ramKiB
+  }
+
+  /// What helps to see why something failed: our logs and the lab host's kernel log.
+  public func keepEvidence(_ name: String, in workspace: Workspace) throws -> URL {
+    let log = try workspace.log("\(name)-evidence")
+    let script =
+      "dmesg | tail -n 200; vosctl ps; vosctl devices; ps; "
+      + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
+    let result = try lab.agent.shell(script, withinSeconds: 60)
+    try Data((result.output + result.errors).utf8).write(to: log)
+    return log
+  }
+
+  private static func check(_ result: LabResult, _ what: String) throws -> LabResult {
+    guard result.code == 0 else {
+      let said = (result.errors.isEmpty ? result.output : result.errors)
+        .trimmingCharacters(in: .whitespacesAndNewlines)
+      throw Failure("\(what): exit code \(result.code): \(said)")
+    }
+    return result
+  }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Foundation
+import LabKit
+
+struct TestCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "test",
+    abstract: "Run the whole test suite: unit, native on /dev/kvm, and lab.",
+    discussion: """
+      Ends with a line "N passed, N failed". What cannot run on this machine is skipped and named; \
+      REQUIRE_KVM=1 and REQUIRE_LAB=1 make that a failure.
+      """)
+
+  enum Tier: String, CaseIterable, ExpressibleByArgument {
+    case packages
+    case lab
+  }
+
+  @Option(help: "Only this tier: \(Tier.allCases.map(\.rawValue).joined(separator: " or ")).")
+  var tier: Tier?
+  @Option(help: "Only lab checks whose name contains this.") var check: String?
+
+  func run() throws {
+    let workspace = try Workspace()
+    var tally = Tally()
+    if tier != .lab { tally.add(try PackageTests(workspace).run()) }
+    if tier != .packages { tally.add(try LabTests(workspace, only: check).run()) }
+    Console.shared.headline("result")
+    for name in tally.skipped { Console.shared.note("skip", name) }
+    for name in tally.failed { Console.shared.note("FAILED", name) }
+    print("\(tally.passed) passed, \(tally.failed.count) failed, \(tally.skipped.count) skipped")
+    if !tally.failed.isEmpty { throw ExitCode.failure }
+  }
+}
+
+/// `swift test` of every package of the checkout.
+struct PackageTests {
+  let workspace: Workspace
+
+  /// Packages with tests, and the scratch folder of each.
+  private static let packages = [
+    (path: ".", name: "vos"), (path: "tools/devtool", name: "devtool"),
+    (path: "guest-kernels/linux/vosguest", name: "vosguest"),
+    (path: "guest-kernels/linux/libvos", name: "libvos"),
+    (path: "guest-kernels", name: "micro guests"),
+  ]
+
+  init(_ workspace: Workspace) { self.workspace = workspace }
+
+  func run() throws -> Tally {
+    var tally = Tally()
+    Console.shared.headline("unit and native tests")
+    for (path, name) in PackageTests.packages
+    where exists(workspace.path(path + "/Package.swift")) && exists(workspace.path(path + "/Tests"))
+    {
+      tally.add(try test(path, name))
+      if Interrupts.raised { throw Failure("interrupted") }
+    }
+    return tally
+  }
+
+  private func test(_ path: String, _ name: String) throws -> Tally {
+    let folder = workspace.path(path)
+    let log = try workspace.log("test-\(name.replacing(" ", with: "-"))")
+    do {
+      try Console.shared.step("test \(name)") {
+        try LabKit.run(
+          ["swift", "test", "--package-path", folder.path, "--disable-xctest"], log: log)
+      }
+    } catch {
+      guard !Interrupts.raised else { throw error }
+      Console.shared.say("\(error)")
+    }
+    let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+    let tally = Tally(swiftTestOutput: text, suite: name)
+    Console.shared.say(
+      "       \(name): \(tally.passed) passed, \(tally.failed.count) failed, "
+        + "\(tally.skipped.count) skipped (\(log.path))")
+    return tally
+  }
+}
+
+/// The checks that run in the lab, all in one boot of the lab host.
+struct LabTests {
+  let workspace: Workspace
+  let only: String?
+
+  init(_ workspace: Workspace, only: String?) {
+    self.workspace = workspace
+    self.only = only
+  }
+
+  func run() throws -> Tally {
+    var tally = Tally()
+    Console.shared.headline("lab tests")
+    guard findProgram("qemu-system-x86_64") != nil else {
+      let text = "lab: all checks: there is no qemu-system-x86_64 on this machine"
+      if ProcessInfo.processInfo.environment["REQUIRE_LAB"] == "1" {
+        tally.failed.append(text + ", and REQUIRE_LAB=1")
+      } else {
+        tally.skipped.append(text)
+      }
+      return tally
+    }
+    do {
+      try BuildCommand.buildAll(workspace)
+      let lab = try Console.shared.step("start the lab host") {
+        try Lab.start(workspace, name: "test-\(getpid())")
+      }
+      defer { try? lab.stop() }
+      try runChecks(VosSystem(lab), &tally)
+    } catch {
+      guard !Interrupts.raised else { throw error }
+      Console.shared.say("\(error)")
+      tally.failed.append("lab: \(error)")
+    }
+    return tally
+  }
+
+  private func runChecks(_ system: VosSystem, _ tally: inout Tally) throws {
+    for check in LabCheck.all where only.map(check.name.contains) ?? true {
+      do {
+        try Console.shared.step(check.name) { try check.body(system) }
+        tally.passed += 1
+      } catch {
+        guard !Interrupts.raised else { throw error }
+        tally.failed.append("lab: \(check.name): \(error)")
+        Console.shared.say("       \(error)")
+        if let log = try? system.keepEvidence("test-\(tally.failed.count)", in: workspace) {
+          Console.shared.say("       evidence: \(log.path)")
+        }
+        // The next check shall not stumble over what this one left.
+        _ = try? system.vosctl(["down"], withinSeconds: 60)
+      }
+    }
+  }
+}
