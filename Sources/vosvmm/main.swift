@@ -1,1 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
+import LaunchPlan
+import LinuxSystem
+import Machine
+
+// One domain's monitor. It opens nothing: descriptor 3 is the launch socket, whose first message is
+// the launch plan with every descriptor the domain needs.
+
+/// Exit status for a plan or a set-up that fails.
+let setUpFailure: Int32 = 1
+/// The launch socket.
+let launchDescriptor: Int32 = 3
+
+/// Receives the plan, sets the domain up, drops all rights and runs it.
+func runDomain(_ socket: consuming MessageSocket) -> Int32 {
+  var log = Log(domain: "?")
+  let machine: Machine
+  do {
+    guard let message = try socket.receive() else {
+      log.note("the launch socket was closed before a plan came")
+      return setUpFailure
+    }
+    let plan = try LaunchPlan(
+      decoding: message.bytes, descriptorCount: message.descriptors.count)
+    log = Log(domain: plan.domain)
+    machine = try Machine(plan, message.descriptors, log: log)
+    try dropRights()
+  } catch {
+    log.note("\(error)")
+    // Best effort: standard error has it too.
+    try? socket.send(Array("failed \(error)".utf8))
+    return setUpFailure
+  }
+  do {
+    let outcome = try machine.run(supervisor: socket)
+    if case .failed(let reason) = outcome { log.note(reason) }
+    if case .reset(let reason) = outcome { log.note("reset: \(reason)") }
+    return outcome.exitCode
+  } catch {
+    log.note("\(error)")
+    return setUpFailure
+  }
+}
+
+closeInheritedDescriptors(from: launchDescriptor + 1)
+exit(runDomain(MessageSocket(owning: OwnedDescriptor(owning: launchDescriptor))))

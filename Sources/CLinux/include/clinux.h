@@ -20,6 +20,15 @@ int clinux_fcntl(int fd, int command, long argument);
 int clinux_open(const char *path, int flags, unsigned int mode);
 int clinux_openat(int directory, const char *path, int flags, unsigned int mode);
 int clinux_errno(void);
+/*
+ * Rights of the calling thread (and of what it starts): close descriptors first
+ * to last; no privileges by exec; no capabilities. 0, or -1 with errno.
+ */
+int clinux_close_range(unsigned int first, unsigned int last);
+int clinux_no_new_privileges(void);
+int clinux_drop_capabilities(void);
+/* Gives the heap's free pages back to the kernel. */
+void clinux_release_free_memory(void);
 
 int clinux_memfd_create(const char *name, unsigned int flags);
 #define CLINUX_MFD_CLOEXEC 0x0001u

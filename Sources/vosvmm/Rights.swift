@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+import CLinux
+import Glibc
+import LinuxSystem
+
+/// Closes what the parent left open by mistake, from `first` on.
+func closeInheritedDescriptors(from first: Int32) {
+  // An old kernel without the call leaves them open, which is no worse than before.
+  _ = clinux_close_range(UInt32(first), .max)
+}
+
+/// Gives up what the monitor does not need once it is set up; before any thread is started, since
+/// Linux keeps these rights per thread.
+///
+/// - No new privileges by exec.
+/// - No capability, whoever the user is.
+/// - No core dump: it would hold the guest's memory and keys.
+/// - No further process or thread beyond those of this user, and no more open files than needed.
+///
+/// A system-call filter is not set yet.
+func dropRights() throws(SystemCallError) {
+  try limit(__rlimit_resource_t(RLIMIT_CORE.rawValue), to: 0, "core dumps")
+  try limit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), to: 1024, "open files")
+  try retrying("give up new privileges") { clinux_no_new_privileges() }
+  try retrying("drop all capabilities") { clinux_drop_capabilities() }
+}
+
+private func limit(
+  _ resource: __rlimit_resource_t, to value: UInt, _ what: String
+) throws(SystemCallError) {
+  var limits = rlimit()
+  try retrying("read the limit of \(what)") {
+    // SAFETY: the call fills a local of its type.
+    unsafe getrlimit(resource, &limits)
+  }
+  limits.rlim_cur = min(limits.rlim_cur, value)
+  limits.rlim_max = min(limits.rlim_max, value)
+  try retrying("limit \(what)") {
+    // SAFETY: the call reads a local of its type.
+    unsafe setrlimit(resource, &limits)
+  }
+}
