@@ -47,6 +47,8 @@ public struct GuestBuild {
         try swift.swift(
           SwiftBuild.staticFlags, products: ["vosguest"], package: package,
           scratch: "guest-kernels/linux/vosguest/.build", into: workspace.guest, log: log)
+        // Each image carries it: what no guest reads costs boot time.
+        try run(["strip", target.path], log: log, append: true)
       }
     }
   }

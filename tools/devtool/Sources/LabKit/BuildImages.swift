@@ -24,7 +24,7 @@ public struct ImageBuild {
     let target = workspace.images.appending(path: "\(name).cpio")
     let stamp = try Stamp(workspace, "image-\(name)")
     if stamp.matches(inputs), exists(target) { return }
-    let tree = try packageTree(description, name: name)
+    let tree = try packageTree(description.packages, name: name)
     try Console.shared.step("write the image \(name)") {
       try workspace.makeFolder(workspace.images)
       let archive = try assemble(description, tree: tree)
@@ -55,7 +55,8 @@ public struct ImageBuild {
     for path in order {
       archive.add("\(place)/\(path)", .file(modules.folder.appending(path: path)))
     }
-    for file in ["modules.dep", "modules.alias", "modules.builtin", "modules.order"] {
+    archive.add("\(place)/modules.dep", .bytes(Array(modules.dependencies(of: order).utf8)))
+    for file in ["modules.builtin", "modules.order"] {
       archive.add("\(place)/\(file)", .file(modules.folder.appending(path: file)))
     }
     archive.add("/etc/vos/modules", .bytes(Array((order.joined(separator: "\n") + "\n").utf8)))
@@ -70,12 +71,14 @@ public struct ImageBuild {
     }
   }
 
-  /// The packages' files, unpacked below out/cache; fetched again when the list of packages changes.
-  private func packageTree(_ description: ImageDescription, name: String) throws -> URL {
-    let packages = description.packages.sorted().joined(separator: ",")
-    let tree = workspace.cache.appending(path: "packages-\(name)")
-    let stamp = try Stamp(workspace, "packages-\(name)")
-    if stamp.matches(packages), exists(tree) { return tree }
+  /// The packages' files, unpacked below out/cache; shared by images with the same packages.
+  private func packageTree(_ packages: [String], name: String) throws -> URL {
+    let list = packages.sorted().joined(separator: ",")
+    // A file name holds 255 bytes; the stamp has the whole list.
+    let title = String("packages-\(list)".prefix(200))
+    let tree = workspace.cache.appending(path: title)
+    let stamp = try Stamp(workspace, title)
+    if stamp.matches(list), exists(tree) { return tree }
     stamp.forget()
     try workspace.makeFolder(workspace.cache)
     let archive = workspace.cache.appending(path: "packages-\(name).tar")
@@ -84,7 +87,7 @@ public struct ImageBuild {
       try run(
         [
           try requireProgram("mmdebstrap", package: "mmdebstrap"), "--variant=extract",
-          "--include=\(packages)",
+          "--include=\(list)",
           "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
           "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
           ImageBuild.suite, archive.path,
@@ -96,7 +99,7 @@ public struct ImageBuild {
           "tar", "-x", "--no-same-owner", "--exclude=./dev/*", "-f", archive.path, "-C", tree.path,
         ], log: log, append: true)
       try remove(archive)
-      try stamp.write(packages)
+      try stamp.write(list)
     }
     return tree
   }

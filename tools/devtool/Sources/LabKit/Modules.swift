@@ -39,6 +39,11 @@ public struct Modules: Sendable {
     return order
   }
 
+  /// The lines of modules.dep about `paths`.
+  public func dependencies(of paths: [String]) -> String {
+    paths.map { "\($0): \((needs[$0] ?? []).joined(separator: " "))\n" }.joined()
+  }
+
   private static func name(of path: String) -> String {
     let file = path.split(separator: "/").last ?? ""
     return String(file.prefix { $0 != "." }).replacing("-", with: "_")

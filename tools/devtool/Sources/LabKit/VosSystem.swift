@@ -106,9 +106,11 @@ public struct VosSystem {
   /// Memory of a monitor beyond its guest's RAM, in KiB, from the kernel's own account.
   ///
   /// All that is resident, less what is resident of the memfd that is the guest's RAM.
-  public func overheadKiB(process: Int32) throws -> Int {
+  ///
+  /// - Parameter marker: part of that memfd's name.
+  public func overheadKiB(process: Int32, ram marker: String = "ram") throws -> Int {
     let ram = try onHost(
-      "awk '/^[0-9a-f]+-[0-9a-f]+ /{ram = /memfd:[^ ]*ram/} /^Rss:/ && ram {sum += $2} "
+      "awk '/^[0-9a-f]+-[0-9a-f]+ /{ram = /memfd:[^ ]*\(marker)/} /^Rss:/ && ram {sum += $2} "
         + "END {print sum + 0}' /proc/\(process)/smaps")
     let all = try onHost("awk '/^Rss:/{print $2}' /proc/\(process)/smaps_rollup")
     guard let ramKiB = Int(ram), let allKiB = Int(all), ramKiB > 0, allKiB >= ramKiB else {
