@@ -68,15 +68,25 @@ let libraries: [Target] = [
 
 let executables: [Target] = [
   .executableTarget(
-    name: "vosvmm", dependencies: ["LaunchPlan", "LinuxSystem", "Machine"], swiftSettings: strict),
+    name: "vosvmm", dependencies: ["CLinux", "LaunchPlan", "LinuxSystem", "Machine"], swiftSettings: strict),
   .executableTarget(
     name: "vosd",
-    dependencies: ["Supervisor", argumentParser, .product(name: "Logging", package: "swift-log")],
+    dependencies: [
+      "LinuxSystem", "Manifest", "Supervisor", argumentParser,
+      .product(name: "Logging", package: "swift-log"),
+    ],
     swiftSettings: strict),
   .executableTarget(
     name: "vosctl",
-    dependencies: ["HostDevices", "Manifest", "Supervisor", argumentParser], swiftSettings: strict),
+    dependencies: [
+      "DeviceTree", "HostDevices", "LinuxSystem", "Manifest", "Supervisor", argumentParser,
+    ], swiftSettings: strict),
 ]
+
+/// Stands in for vosvmm in tests of vosd and vosctl.
+let fakeMonitor = Target.executableTarget(
+  name: "vosfakevmm", dependencies: ["CVosABI", "Channel", "LaunchPlan", "LinuxSystem"],
+  path: "Tests/FakeMonitor", swiftSettings: strict)
 
 func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
   .testTarget(
@@ -100,6 +110,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
   ],
   targets: libraries + executables + [
+    fakeMonitor,
     tests("LinuxSystem"),
     tests("KVM", "LinuxSystem"),
     tests("Channel", "CVosABI"),
@@ -111,8 +122,8 @@ let package = Package(
     tests("LaunchPlan"),
     tests("Machine", "KVM", "LinuxSystem"),
     tests("VFIO", "CLinux", "DeviceModel", "LinuxSystem", "PCI"),
-    tests("HostDevices"),
+    tests("HostDevices", "LinuxSystem", systemPackage),
     tests("Manifest"),
-    tests("Supervisor", "Manifest"),
+    tests("Supervisor", "Manifest", "vosctl", "vosd", "vosfakevmm"),
   ]
 )

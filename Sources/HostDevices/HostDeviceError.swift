@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+public import LinuxSystem
+
+/// Why a host's device cannot be had, or given back. Each says what is wrong and what helps.
+public enum HostDeviceError: Error, Equatable, CustomStringConvertible {
+  case noSuchDevice(PCIAddress)
+  case noGroup(PCIAddress)
+  case isBridge(PCIAddress, kind: String)
+  /// Another function of the group has a driver that VFIO does not accept.
+  case groupInUse(PCIAddress, group: Int, sibling: PCIAddress, siblingKind: String, driver: String)
+  /// The host itself needs the device.
+  case critical(PCIAddress, kind: String, uses: [HostUse])
+  /// Configuration space reads as ones.
+  case dead(PCIAddress)
+  case driverMissing(String)
+  case bindingFailed(PCIAddress, wanted: String, found: String?)
+  case restoringFailed(PCIAddress, wanted: String?, found: String?)
+  case groupBusy(PCIAddress, group: Int)
+  case noGroupNode(PCIAddress, path: String)
+  case write(PCIAddress, SystemCallError)
+
+  public var description: String {
+    switch self {
+    case .noSuchDevice(let address):
+      "there is no PCI device \(address) on this host (lspci -D lists them)"
+    case .noGroup(let address):
+      "\(address) is in no IOMMU group: turn the IOMMU on in the firmware and on the kernel's "
+        + "command line (intel_iommu=on or amd_iommu=on)"
+    case .isBridge(let address, let kind): "\(address) is a \(kind), which stays with the host"
+    case .groupInUse(let address, let group, let sibling, let kind, let driver):
+      "\(address) shares IOMMU group \(group) with \(sibling) (\(kind)), which the host uses with "
+        + "driver \(driver): give that away too, unbind it, or put the device in another slot"
+    case .critical(let address, let kind, let uses):
+      "\(address) (\(kind)) is in use by the host: "
+        + uses.map(\.description).joined(separator: ", ")
+    case .dead(let address):
+      "\(address) does not answer (its configuration space reads as ones): power the host off "
+        + "and on again"
+    case .driverMissing(let driver): "driver \(driver) is not loaded (modprobe \(driver))"
+    case .bindingFailed(let address, let wanted, let found):
+      "\(address) could not be bound to \(wanted): its driver is \(found ?? "none")"
+    case .restoringFailed(let address, let wanted, let found):
+      "\(address) could not be given back to \(wanted ?? "no driver"): its driver is "
+        + (found ?? "none")
+    case .groupBusy(let address, let group):
+      "\(address) is still in use: some process holds /dev/vfio/\(group)"
+    case .noGroupNode(let address, let path): "\(path) did not appear for \(address)"
+    case .write(let address, let error): "\(address): \(error)"
+    }
+  }
+}
