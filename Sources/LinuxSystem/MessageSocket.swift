@@ -56,6 +56,7 @@ public struct MessageSocket: ~Copyable, Sendable {
 }
 
 /// The two ends of a new connection.
+@frozen
 public struct MessageSocketPair: ~Copyable {
   public var first: MessageSocket
   public var second: MessageSocket

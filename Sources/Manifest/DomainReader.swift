@@ -76,6 +76,7 @@ struct DomainReader {
       let inner = reader.fields(
         node, of: "\"network\" of \(fields.subject)", keys: ManifestKeys.network)
     else { return nil }
+    _ = inner.required("address", expected: "an IPv4 address such as 10.0.2.15/24")
     let address = inner.text(
       "address", expected: "an IPv4 address with prefix length, such as 10.0.2.15/24"
     ) { parseIPv4Prefix($0) != nil }
@@ -83,21 +84,13 @@ struct DomainReader {
     let gateway = inner.text("gateway", expected: expectedHost) { parseIPv4($0) != nil }
     checkGateway(gateway, address, inner)
     return NetworkSettings(
-      interface: inner.text("interface", expected: "an interface name of at most 15 bytes") {
-        isWord($0) && $0.utf8.count <= 15
-      } ?? "eth0",
-      address: address, gateway: gateway,
+      address: address ?? "", gateway: gateway,
       nameserver: inner.text("nameserver", expected: expectedHost) { parseIPv4($0) != nil })
   }
 
   private func checkGateway(_ gateway: String?, _ address: String?, _ fields: Fields) {
     guard let gateway, let node = fields["gateway"], let router = parseIPv4(gateway) else { return }
-    guard let address, let own = parseIPv4Prefix(address) else {
-      if fields["address"] == nil {
-        reader.report(node, "\(fields.subject) has a gateway but no address; add \"address\"")
-      }
-      return
-    }
+    guard let address, let own = parseIPv4Prefix(address) else { return }
     let mask = UInt32.max << UInt32(32 - own.prefix)
     if router & mask != own.address & mask {
       reader.report(

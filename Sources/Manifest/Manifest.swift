@@ -52,9 +52,8 @@ public enum ServiceKind: String, CaseIterable, Sendable {
 
 /// The network domain's interface.
 public struct NetworkSettings: Equatable, Sendable {
-  public var interface: String
-  /// IPv4 address with prefix length, or `nil` to leave the interface as it is.
-  public var address: String?
+  /// IPv4 address with prefix length.
+  public var address: String
   public var gateway: String?
   public var nameserver: String?
 }

@@ -7,7 +7,7 @@ enum ManifestKeys {
     "kernel", "initrd", "cmdline", "memory", "cpus", "hugepages", "devices", "modules", "serves",
     "network", "storage",
   ]
-  static let network = ["interface", "address", "gateway", "nameserver"]
+  static let network = ["address", "gateway", "nameserver"]
   static let storage = ["source", "type", "options", "mount"]
   static let channel = ["client", "service", "carries", "slices", "slots", "arena"]
 }

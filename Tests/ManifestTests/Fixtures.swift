@@ -21,7 +21,6 @@ let goodManifest = """
       modules: [e1000e]
       serves: sockets
       network:
-        interface: eth0
         address: 10.0.2.15/24
         gateway: 10.0.2.2
     storage:

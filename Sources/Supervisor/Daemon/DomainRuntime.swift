@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+import Channel
+import LinuxSystem
+
+/// One domain as the daemon runs it: its state machine and what this life of it holds.
+final class DomainRuntime {
+  let plan: SystemLayout.DomainPlan
+  var life: DomainLifeCycle
+  var log = ConsoleLog()
+  let control: ControlCaller
+  /// Of the life that runs now.
+  var monitor: Monitor?
+  /// Of this life.
+  var startedAt: Seconds?
+  var bootSeconds: Double?
+  /// The state that was last told to those who watch.
+  var shownState = "created"
+
+  /// A running monitor and our ends of its sockets.
+  final class Monitor {
+    let process: PidDescriptor
+    let identity: ProcessIdentity?
+    let launch: MessageSocket
+    let console: OwnedDescriptor
+    var watches: [EventLoop.Watch] = []
+    var consoleWatch: EventLoop.Watch?
+    var launchWatch: EventLoop.Watch?
+    /// Typed for the guest, not yet taken by its monitor.
+    var input: [UInt8] = []
+    /// A user who types faster than a guest reads loses bytes, not the daemon's memory.
+    static let inputLimit = 64 << 10
+
+    init(
+      process: consuming PidDescriptor, launch: consuming MessageSocket,
+      console: consuming OwnedDescriptor
+    ) {
+      identity = ProcessIdentity(pid: process.processNumber)
+      self.process = process
+      self.launch = launch
+      self.console = console
+    }
+  }
+
+  init(plan: SystemLayout.DomainPlan, limits: DomainLifeCycle.Limits, control: ControlCaller) {
+    self.plan = plan
+    life = DomainLifeCycle(limits: limits)
+    self.control = control
+  }
+
+  var name: String { plan.domain.name }
+
+  /// The word for people and for `ps --json`.
+  var stateName: String {
+    switch life.state {
+    case .created: "created"
+    case .booting: "booting"
+    case .ready: "ready"
+    case .stopping: "stopping"
+    case .stopped: "stopped"
+    case .failed: "failed"
+    }
+  }
+
+  /// What its state means to the system.
+  var phase: SystemLifeCycle.DomainPhase {
+    switch life.state {
+    case .created, .booting, .stopping: .pending
+    case .ready: .ready
+    case .stopped: .gone
+    case .failed(let reason): .failed(reason)
+    }
+  }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+import CVosABI
+import Channel
+import LinuxSystem
+
+/// Why a channel cannot be made.
+enum ChannelResourceError: Error, CustomStringConvertible {
+  case system(SystemCallError)
+  case geometry(GeometryError)
+
+  var description: String {
+    switch self {
+    case .system(let error): "\(error)"
+    case .geometry(let error): "channel layout: \(error)"
+    }
+  }
+}
+
+/// A channel that exists: its sealed region and the doorbells of its three peers.
+final class ChannelResources {
+  let plan: SystemLayout.ChannelPlan
+  /// The region, mapped whole; it must outlive `view`.
+  let mapping: SharedMapping
+  let region: OwnedDescriptor
+  let view: ChannelRegion
+  /// Indexed by peer: VOS_PEER_CLIENT, VOS_PEER_SERVICE, VOS_PEER_HOST.
+  private let clientBell: EventDescriptor
+  private let serviceBell: EventDescriptor
+  private let hostBell: EventDescriptor
+
+  /// Makes the region with its superblock, and the doorbells.
+  init(_ plan: SystemLayout.ChannelPlan) throws(ChannelResourceError) {
+    self.plan = plan
+    do throws(SystemCallError) {
+      let bytes = plan.geometry.regionBytes
+      region = try .sharedMemory(name: "vos-\(plan.service)-\(plan.name)", byteCount: bytes)
+      mapping = try SharedMapping(region, byteCount: bytes)
+      clientBell = try EventDescriptor()
+      serviceBell = try EventDescriptor()
+      hostBell = try EventDescriptor()
+    } catch {
+      throw .system(error)
+    }
+    do throws(GeometryError) {
+      let name = Array(plan.name.utf8)
+      // SAFETY: a fresh region of the geometry's size, zeroed, mapped for as long as `self` lives.
+      view = unsafe try ChannelRegion(
+        formatting: mapping.baseAddress, geometry: plan.geometry, name: name.span)
+    } catch {
+      throw .geometry(error)
+    }
+    if plan.client == nil { beClient() }
+  }
+
+  /// The host is the client of a control channel: it speaks for the client's side and holds slice 0.
+  private func beClient() {
+    view.announce(.client, life: .alive, generation: 1)
+    view.page(of: .client).announce(.ready, generation: 1)
+    view.publish(SliceEntry(state: .live, generation: 1), slice: 0)
+  }
+
+  /// The descriptor that `peer` is rung by.
+  func bell(_ peer: UInt32) -> Int32 {
+    switch peer {
+    case VOS_PEER_CLIENT: clientBell.descriptor.rawValue
+    case VOS_PEER_SERVICE: serviceBell.descriptor.rawValue
+    default: hostBell.descriptor.rawValue
+    }
+  }
+
+  /// Rings `peer`.
+  func ring(_ peer: UInt32) {
+    switch peer {
+    case VOS_PEER_CLIENT: clientBell.ring()
+    case VOS_PEER_SERVICE: serviceBell.ring()
+    default: hostBell.ring()
+    }
+  }
+
+  /// Takes the rings that were meant for the host: as itself, and as a control channel's client.
+  func takeRings() {
+    _ = hostBell.take()
+    if plan.client == nil { _ = clientBell.take() }
+  }
+
+  /// Tells both sides what became of `side`.
+  func announce(_ side: ChannelSide, life: SideLife, generation: UInt32) {
+    view.announce(side, life: life, generation: generation)
+    if plan.client != nil { ring(VOS_PEER_CLIENT) }
+    ring(VOS_PEER_SERVICE)
+  }
+
+  /// Makes the service's page blank before a new life of it, so that the old life's word does not
+  /// count for the new one. The life before must be gone.
+  func forget(_ side: ChannelSide) {
+    view.page(of: side).announce(.absent, generation: 0)
+  }
+
+  /// Calls counted by the client's processes and by its kernel, read from the slices' headers.
+  func counters() -> (fast: UInt64, fallback: UInt64, kernel: UInt64) {
+    let geometry = plan.geometry
+    var sums: (fast: UInt64, fallback: UInt64, kernel: UInt64) = (0, 0, 0)
+    for index in 0..<geometry.sliceCount {
+      let at = geometry.slicesOffset + index * geometry.sliceStride + Self.countersOffset
+      guard let bytes = mapping.copy(from: at, count: 16) else { continue }
+      let words = [bytes.prefix(8), bytes.suffix(8)].map { part in
+        part.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+      }
+      // Slice 0 is the kernel's own. Guests write these words: sums wrap, they do not trap.
+      if index == 0 {
+        sums.kernel = words[0]
+      } else {
+        sums.fast &+= words[0]
+        sums.fallback &+= words[1]
+      }
+    }
+    return sums
+  }
+
+  /// Of vos_slice_header.fast_calls; fallback_calls follows.
+  private static let countersOffset = 128
+}
