@@ -121,10 +121,16 @@ struct vos_slice_header {
 	uint32_t served_generation; /* the slice generation the service serves now */
 	uint32_t released_generation; /* the last one of which it holds nothing any more */
 	uint32_t reserved1[13];
-	/* Line 2, written by the client process: for people who count. */
+	/*
+	 * Line 2, written by the client process: for people who count. In slice 0 the
+	 * client's kernel counts its own calls in fast_calls, and in dead_* what the
+	 * processes counted whose slices it took back.
+	 */
 	uint64_t fast_calls;     /* went over slots */
 	uint64_t fallback_calls; /* on a remote descriptor, but by the kernel path */
-	uint64_t reserved2[6];
+	uint64_t dead_fast_calls;
+	uint64_t dead_fallback_calls;
+	uint64_t reserved2[4];
 };
 
 /*
@@ -294,7 +300,9 @@ struct vos_ioc_info {
  * VOS_IOC_WAIT's result. Client: 0 when the slot has left `state`. Service: the
  * number of doorbells since the last wait, at least 1 (poll() tells too, and
  * does not count them off). Both: ETIMEDOUT, EINTR; client also ENOTCONN when
- * the service is lost or was never there.
+ * the service is lost or was never there. It may have been lost and replaced
+ * before the wait began: who waits looks at the service page's generation too,
+ * and therefore sets a time-out.
  */
 struct vos_ioc_wait {
 	uint32_t slot;  /* client: wait until this slot leaves `state`; service: unused */

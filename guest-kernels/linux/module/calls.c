@@ -152,7 +152,9 @@ static void vos_slot_submit(struct vos_device *dev, u32 index,
 		WRITE_ONCE(slot->argument[i], ask->argument[i]);
 	smp_store_release(&slot->state,
 			  vos_word(VOS_SLOT_SUBMITTED, mine->sequence));
-	atomic64_inc(&dev->kernel_calls);
+	/* The count is also for the host, which cannot ask. */
+	WRITE_ONCE(vos_slice_header(dev, 0)->fast_calls,
+		   atomic64_inc_return(&dev->kernel_calls));
 }
 
 /* True if the service slept: then spinning is of no use. */
@@ -354,22 +356,34 @@ static s64 vos_slot_orphan(struct vos_device *dev, u32 index)
 	return READ_ONCE(vos_slot(dev, 0, index)->result);
 }
 
+/* False: nothing to take back there. */
+static bool vos_slot_reclaim(struct vos_device *dev, u32 index, u32 *epoch,
+			     s64 *orphan)
+{
+	bool found;
+
+	spin_lock_irq(&dev->slots_lock);
+	found = dev->slots[index].abandoned && vos_slot_is_done(dev, index);
+	if (found) {
+		*epoch = dev->slots[index].epoch;
+		*orphan = vos_slot_orphan(dev, index);
+		vos_slot_free(dev, index);
+	}
+	spin_unlock_irq(&dev->slots_lock);
+	return found;
+}
+
 static void vos_reclaim(struct work_struct *work)
 {
 	struct vos_device *dev = container_of(work, struct vos_device, reclaim);
 	u32 i;
 
 	for (i = 0; i < dev->slot_limit; i++) {
-		struct vos_kernel_slot *mine = &dev->slots[i];
-		u32 epoch = mine->epoch;
+		u32 epoch;
 		s64 orphan;
 
-		if (!READ_ONCE(mine->abandoned) || !vos_slot_is_done(dev, i))
+		if (!vos_slot_reclaim(dev, i, &epoch, &orphan))
 			continue;
-		orphan = vos_slot_orphan(dev, i);
-		spin_lock_irq(&dev->slots_lock);
-		vos_slot_free(dev, i);
-		spin_unlock_irq(&dev->slots_lock);
 		if (orphan >= 0 && !vos_close_detached(dev, epoch, orphan))
 			vos_close_late(dev, epoch, orphan);
 		wake_up(&dev->slot_waiters);

@@ -49,6 +49,8 @@ static bool vos_events_take(struct vos_device *dev, u32 budget)
 	u32 mask = dev->geometry.event_count - 1;
 	u32 end = smp_load_acquire(&vos_service_page(dev)->event_index);
 
+	if (READ_ONCE(dev->broken))
+		dev->event_next = end; /* nothing it says counts */
 	if (end - dev->event_next > dev->geometry.event_count) {
 		/* A service that started anew, or one that lies: catch up. */
 		dev->event_next = end;

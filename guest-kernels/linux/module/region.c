@@ -199,7 +199,8 @@ static void vos_peer_lost(struct vos_device *dev)
 	atomic_inc(&dev->epoch);
 	vos_calls_fail_all(dev);
 	vos_wake_everyone(dev);
-	pci_info(dev->pci, "channel %s: service is gone\n", dev->geometry.name);
+	dev_info_ratelimited(&dev->pci->dev, "channel %s: service is gone\n",
+			     dev->geometry.name);
 }
 
 static void vos_peer_found(struct vos_device *dev, u32 generation)
@@ -209,8 +210,9 @@ static void vos_peer_found(struct vos_device *dev, u32 generation)
 	WRITE_ONCE(dev->up, true);
 	vos_side_state(dev, VOS_SIDE_READY);
 	wake_up_all(&dev->slot_waiters);
-	pci_info(dev->pci, "channel %s: service generation %u is ready\n",
-		 dev->geometry.name, generation);
+	dev_info_ratelimited(&dev->pci->dev,
+			     "channel %s: service generation %u is ready\n",
+			     dev->geometry.name, generation);
 }
 
 static void vos_peer_update(struct vos_device *dev)

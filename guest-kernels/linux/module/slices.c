@@ -181,6 +181,8 @@ void vos_slice_give_back(struct vos_device *dev, u32 slice)
 	mutex_lock(&dev->slices_lock);
 	vos_slice_read_counters(dev, slice, &dev->dead_fast_calls,
 				&dev->dead_fallback_calls);
+	vos_slice_header(dev, 0)->dead_fast_calls = dev->dead_fast_calls;
+	vos_slice_header(dev, 0)->dead_fallback_calls = dev->dead_fallback_calls;
 	put_pid(s->owner);
 	s->owner = NULL;
 	s->peer_generation = READ_ONCE(dev->peer_generation);

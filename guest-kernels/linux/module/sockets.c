@@ -26,7 +26,7 @@ s64 vos_sock_error(struct vos_sock *vs, s64 result)
 {
 	if (result != -ENOTCONN && result != -EIO)
 		return result;
-	if (READ_ONCE(vs->dev->up) &&
+	if (READ_ONCE(vs->dev->up) && !READ_ONCE(vs->dev->broken) &&
 	    atomic_read(&vs->dev->epoch) == vs->epoch)
 		return result;
 	return vs->has_object && vos_sock_is_stream(vs) ? -ECONNRESET :

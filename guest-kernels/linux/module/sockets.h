@@ -29,6 +29,9 @@ struct vos_told {
 	int mark;
 	int linger;
 	int bound_interface;
+	int timestamp; /* SO_TIMESTAMP*, or 0 */
+	int timestamping;
+	int queue_overflow;
 };
 
 struct vos_sock {

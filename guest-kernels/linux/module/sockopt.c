@@ -28,6 +28,18 @@
 /* No option's value is longer, tables of netfilter apart, which we refuse. */
 #define VOS_OPTION_BYTES_MAX 2048
 
+/* Which of the options that stamp received data is on: one excludes the others. */
+static int vos_timestamp_option(const struct sock *sk)
+{
+	bool new = sock_flag(sk, SOCK_TSTAMP_NEW);
+
+	if (!sock_flag(sk, SOCK_RCVTSTAMP))
+		return 0;
+	if (sock_flag(sk, SOCK_RCVTSTAMPNS))
+		return new ? SO_TIMESTAMPNS_NEW : SO_TIMESTAMPNS_OLD;
+	return new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD;
+}
+
 static void vos_told_read(const struct sock *sk, struct vos_told *told)
 {
 	told->reuse = sk->sk_reuse != SK_NO_REUSE;
@@ -45,6 +57,9 @@ static void vos_told_read(const struct sock *sk, struct vos_told *told)
 	/* Only the abortive close goes over: the other would block the service. */
 	told->linger = sock_flag(sk, SOCK_LINGER) && !sk->sk_lingertime;
 	told->bound_interface = READ_ONCE(sk->sk_bound_dev_if);
+	told->timestamp = vos_timestamp_option(sk);
+	told->timestamping = READ_ONCE(sk->sk_tsflags);
+	told->queue_overflow = sock_flag(sk, SOCK_RXQ_OVFL);
 }
 
 void vos_sock_options_init(struct vos_sock *vs)
@@ -55,8 +70,9 @@ void vos_sock_options_init(struct vos_sock *vs)
 /* The far end's child has its listener's options; so has ours. */
 void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to)
 {
-	const int flags[] = { SOCK_KEEPOPEN, SOCK_BROADCAST, SOCK_URGINLINE,
-			      SOCK_LOCALROUTE, SOCK_LINGER };
+	static const int flags[] = { SOCK_KEEPOPEN, SOCK_BROADCAST,
+				     SOCK_URGINLINE, SOCK_LOCALROUTE,
+				     SOCK_LINGER };
 	int i;
 
 	vos_sock_tell_options(from);
@@ -107,6 +123,16 @@ static void vos_tell_linger(struct vos_sock *vs, int *old, int new)
 	*old = new;
 }
 
+static void vos_tell_timestamp(struct vos_sock *vs, int *old, int new)
+{
+	int on = new != 0;
+
+	if (*old == new)
+		return;
+	vos_option_set(vs, SOL_SOCKET, new ?: *old, &on, sizeof(on));
+	*old = new;
+}
+
 /* Interfaces are known by name at the far end; ours must have the same. */
 static void vos_tell_interface(struct vos_sock *vs, int *old, int new)
 {
@@ -147,6 +173,9 @@ void vos_sock_tell_options(struct vos_sock *vs)
 	vos_tell(vs, SO_MARK, &old->mark, now.mark);
 	vos_tell_linger(vs, &old->linger, now.linger);
 	vos_tell_interface(vs, &old->bound_interface, now.bound_interface);
+	vos_tell_timestamp(vs, &old->timestamp, now.timestamp);
+	vos_tell(vs, SO_TIMESTAMPING_OLD, &old->timestamping, now.timestamping);
+	vos_tell(vs, SO_RXQ_OVFL, &old->queue_overflow, now.queue_overflow);
 	mutex_unlock(&vs->options_lock);
 }
 

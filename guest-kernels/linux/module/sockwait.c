@@ -14,6 +14,9 @@
 
 #define VOS_POLL_ALWAYS (EPOLLERR | EPOLLHUP)
 #define VOS_POLL_KNOWN 0xffff
+#define VOS_POLL_READING                                                       \
+	(EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND | EPOLLRDHUP)
+#define VOS_POLL_WRITING (EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND)
 
 /* Ready, and yet the call says EAGAIN: after so many times, slow down. */
 #define VOS_TRIES_BEFORE_PAUSE 3
@@ -180,16 +183,41 @@ void vos_sock_rearm(struct vos_sock *vs, u32 events)
 		wake_up_interruptible_all(&sock->wq.wait);
 }
 
+/*
+ * Arming does nothing while any of the asked bits is set. Who asks for reading
+ * and writing and may do one of them is to be told of the other all the same.
+ */
+static s64 vos_sock_arm_rest(struct vos_sock *vs, u32 events, s64 mask)
+{
+	u32 rest = events & ~VOS_POLL_ALWAYS;
+	s64 again;
+
+	if (mask < 0 || mask & VOS_POLL_ALWAYS)
+		return mask;
+	if (mask & EPOLLIN)
+		rest &= ~VOS_POLL_READING;
+	if (mask & EPOLLOUT)
+		rest &= ~VOS_POLL_WRITING;
+	if (!rest || rest == (events & ~VOS_POLL_ALWAYS))
+		return mask;
+	again = vos_sock_query(vs, rest, true);
+	return again < 0 ? again : mask | again;
+}
+
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
 	u32 events = (__force u32)poll_requested_events(wait) & VOS_POLL_KNOWN;
+	bool arm;
 	s64 mask;
 
 	sock_poll_wait(file, sock, wait);
 	vos_sock_tell_options(vs);
-	mask = vos_sock_query(vs, events, wq_has_sleeper(&sock->wq.wait));
+	arm = wq_has_sleeper(&sock->wq.wait);
+	mask = vos_sock_query(vs, events, arm);
+	if (arm)
+		mask = vos_sock_arm_rest(vs, events, mask);
 	if (mask < 0) {
 		if (!vs->sk.sk_err)
 			vs->sk.sk_err = -vos_sock_error(vs, mask);
