@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What libvos's Swift cannot spell: the shape of libc's functions, static
+ * storage, and 64-bit compare-and-swap. Declarations and one-line accessors
+ * only; libc's own headers stay out, because libvos defines their functions.
+ */
+#ifndef LIBVOS_C_H
+#define LIBVOS_C_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "vos_abi.h"
+#include "vos_atomic.h"
+
+/* Linux's struct iovec, msghdr, cmsghdr, flock, epoll_event and rlimit on x86-64. */
+struct libvos_vector {
+	void *base;
+	size_t length;
+};
+struct libvos_message {
+	void *name;
+	uint32_t name_length;
+	struct libvos_vector *vectors;
+	size_t vector_count;
+	void *control;
+	size_t control_length;
+	int32_t flags;
+};
+struct libvos_many_messages {
+	struct libvos_message message;
+	uint32_t length;
+};
+struct libvos_control {
+	size_t length; /* with this header */
+	int32_t level;
+	int32_t type;
+};
+struct libvos_lock {
+	int16_t type;
+	int16_t whence;
+};
+struct libvos_epoll_event {
+	uint32_t events;
+	uint64_t data;
+} __attribute__((packed));
+struct libvos_limit {
+	uint64_t soft;
+	uint64_t hard;
+};
+struct libvos_signals {
+	uint64_t bits[16]; /* sizeof(sigset_t) */
+};
+/* struct linux_dirent64, up to its name. */
+struct libvos_directory_entry {
+	uint64_t inode;
+	int64_t offset;
+	uint16_t record_bytes;
+	uint8_t type;
+};
+
+/*
+ * The functions that libvos defines and also calls: the next definition after
+ * its own, as dlsym(RTLD_NEXT) gives it. Variadic ones (open, fcntl, ioctl,
+ * syscall) are spelt with all their arguments: on x86-64 System V, integer
+ * arguments of a variadic call travel in the same registers.
+ */
+#define LIBVOS_NEXT(X)                                                        \
+	X(long, read, (int, void *, size_t))                                  \
+	X(long, write, (int, const void *, size_t))                           \
+	X(long, readv, (int, const struct libvos_vector *, int))              \
+	X(long, writev, (int, const struct libvos_vector *, int))             \
+	X(long, pread64, (int, void *, size_t, long))                         \
+	X(long, pwrite64, (int, const void *, size_t, long))                  \
+	X(long, lseek64, (int, long, int))                                    \
+	X(long, recv, (int, void *, size_t, int))                             \
+	X(long, send, (int, const void *, size_t, int))                       \
+	X(long, recvfrom, (int, void *, size_t, int, void *, void *))         \
+	X(long, sendto, (int, const void *, size_t, int, const void *, unsigned)) \
+	X(long, recvmsg, (int, struct libvos_message *, int))                 \
+	X(long, sendmsg, (int, const struct libvos_message *, int))           \
+	X(int, socket, (int, int, int))                                       \
+	X(int, accept, (int, void *, void *))                                 \
+	X(int, accept4, (int, void *, void *, int))                           \
+	X(int, open64, (const char *, int, unsigned))                         \
+	X(int, openat64, (int, const char *, int, unsigned))                  \
+	X(int, close, (int))                                                  \
+	X(int, close_range, (unsigned, unsigned, int))                        \
+	X(int, dup, (int))                                                    \
+	X(int, dup2, (int, int))                                              \
+	X(int, dup3, (int, int, int))                                         \
+	X(int, fcntl64, (int, int, unsigned long))                            \
+	X(int, ioctl, (int, unsigned long, unsigned long))                    \
+	X(int, fork, (void))                                                  \
+	X(int, _Fork, (void))                                                 \
+	X(int, epoll_ctl, (int, int, int, void *))                            \
+	X(long, syscall, (long, long, long, long, long, long, long))          \
+	X(void *, mmap64, (void *, size_t, int, int, int, long))              \
+	X(void, __chk_fail, (void))
+
+struct libvos_next {
+#define LIBVOS_FIELD(result, name, arguments) result(*_Nonnull name) arguments;
+	LIBVOS_NEXT(LIBVOS_FIELD)
+#undef LIBVOS_FIELD
+};
+extern struct libvos_next libvos_next;
+extern const char *const libvos_next_names[];
+
+/* thunks.S: functions that only need a word with libvos before they run. */
+struct libvos_thunk {
+	const char *name;
+	void *next;
+};
+extern struct libvos_thunk libvos_thunks[], libvos_thunks_end[];
+
+/* libc, called directly: nothing here is defined by libvos. */
+void *dlsym(void *handle, const char *name);
+int *_Nonnull __errno_location(void);
+int getpid(void);
+int sched_yield(void);
+int munmap(void *address, size_t length);
+int madvise(void *address, size_t length, int advice);
+int sigprocmask(int how, const struct libvos_signals *set, struct libvos_signals *old);
+int getrlimit(int resource, struct libvos_limit *limit);
+long getdents64(int fd, void *buffer, size_t length);
+
+/* One word of state and the service's number of one descriptor; Word.swift has the layout. */
+struct libvos_entry {
+	uint64_t word;
+	uint64_t object;
+	uint64_t generation; /* of the service that gave the object */
+};
+
+/* This process's slice of one channel. */
+struct libvos_channel {
+	uint8_t *_Nonnull base;
+	const struct vos_superblock *_Nonnull superblock;
+	const struct vos_side_page *_Nonnull service;
+	uint64_t busy; /* a bit per slot */
+	uint32_t slice;
+	uint32_t slot_count;
+	uint32_t slots_offset;
+	uint32_t arena_offset;
+	uint32_t piece_bytes; /* of the arena, per slot */
+	uint32_t carries;
+	uint32_t spin;  /* pauses before the next call sleeps */
+	uint32_t again; /* how often a receive asks again before it sleeps */
+};
+
+#define LIBVOS_DESCRIPTORS 8192
+#define LIBVOS_CHANNELS 4
+#define LIBVOS_PAGE 4096
+
+/*
+ * All that is true of this process only. The pages are MADV_WIPEONFORK: a child,
+ * however it was made, starts with every descriptor on the kernel path.
+ */
+struct libvos_process {
+	uint32_t prepared; /* Process.swift: Stage */
+	uint32_t channels_taken;
+	int32_t pid;
+	uint32_t highest; /* descriptors at or above it have no entry */
+	uint32_t channel_count;
+	struct libvos_channel channels[LIBVOS_CHANNELS];
+};
+/* Whole pages, so that nothing else is wiped with them. */
+union libvos_pages {
+	struct {
+		struct libvos_process process;
+		struct libvos_entry entries[LIBVOS_DESCRIPTORS];
+	};
+	uint8_t bytes[(sizeof(struct libvos_process) +
+		       LIBVOS_DESCRIPTORS * sizeof(struct libvos_entry) + LIBVOS_PAGE - 1) /
+		      LIBVOS_PAGE * LIBVOS_PAGE];
+} __attribute__((aligned(LIBVOS_PAGE)));
+extern union libvos_pages libvos_pages;
+
+#define LIBVOS_MOUNT_BYTES 1024
+/* What a child keeps. */
+struct libvos_settings {
+	uint32_t resolved;
+	uint32_t off;          /* VOS_FAST=0: kinds that are never made fast */
+	uint32_t debug;        /* VOS_DEBUG=1 */
+	uint32_t spin_limit;   /* VOS_SPIN: pauses */
+	uint32_t directory;    /* Paths.swift: what is known of the working directory */
+	int32_t devices[LIBVOS_CHANNELS]; /* descriptor + 1 */
+	char mounts[LIBVOS_MOUNT_BYTES];  /* NUL-terminated one after another; an empty one ends */
+};
+extern struct libvos_settings libvos_settings;
+
+#pragma clang assume_nonnull begin
+static inline struct libvos_next *libvos_real(void) { return &libvos_next; }
+static inline const char *const *libvos_names(void) { return libvos_next_names; }
+static inline struct libvos_thunk *libvos_first_thunk(void) { return libvos_thunks; }
+static inline long libvos_thunk_count(void) { return libvos_thunks_end - libvos_thunks; }
+static inline struct libvos_process *libvos_this(void) { return &libvos_pages.process; }
+static inline size_t libvos_process_bytes(void) { return sizeof(libvos_pages); }
+static inline uint32_t *libvos_resolved(void) { return &libvos_settings.resolved; }
+static inline struct libvos_settings *libvos_set(void) { return &libvos_settings; }
+static inline char *libvos_mounts(void) { return libvos_settings.mounts; }
+static inline int32_t *libvos_device(int32_t i) { return &libvos_settings.devices[i]; }
+static inline struct libvos_channel *libvos_channel_at(uint32_t i)
+{
+	return &libvos_pages.process.channels[i];
+}
+static inline struct libvos_entry *libvos_entry_at(int32_t fd)
+{
+	return &libvos_pages.entries[fd];
+}
+static inline uint32_t *libvos_prepared(void) { return &libvos_pages.process.prepared; }
+static inline uint32_t *libvos_channels_taken(void) { return &libvos_pages.process.channels_taken; }
+static inline uint32_t *libvos_highest(void) { return &libvos_pages.process.highest; }
+static inline uint64_t *libvos_busy(struct libvos_channel *c) { return &c->busy; }
+static inline struct vos_slice_header *libvos_header(struct libvos_channel *c)
+{
+	return (struct vos_slice_header *)c->base;
+}
+static inline struct vos_slot *libvos_slot(struct libvos_channel *c, int32_t i)
+{
+	return (struct vos_slot *)(c->base + c->slots_offset) + i;
+}
+static inline uint8_t *libvos_piece(struct libvos_channel *c, int32_t i)
+{
+	return c->base + c->arena_offset + (size_t)i * c->piece_bytes;
+}
+static inline uint32_t *libvos_slot_state(struct vos_slot *s) { return &s->state; }
+static inline uint32_t *libvos_slot_limit(struct vos_slice_header *h) { return &h->slot_limit; }
+static inline uint32_t *libvos_sleeping(struct vos_slice_header *h) { return &h->sleeping; }
+static inline uint64_t *libvos_fast_calls(struct vos_slice_header *h) { return &h->fast_calls; }
+static inline uint64_t *libvos_fallback_calls(struct vos_slice_header *h)
+{
+	return &h->fallback_calls;
+}
+static inline int libvos_service_alive(const struct libvos_channel *c)
+{
+	uint32_t state = vos_load_acquire32(&c->service->state);
+	return vos_load_acquire32(&c->superblock->service_life) == VOS_LIFE_ALIVE &&
+	       (state == VOS_SIDE_READY || state == VOS_SIDE_STOPPING);
+}
+static inline uint64_t libvos_service_generation(const struct libvos_channel *c)
+{
+	return vos_load_acquire32(&c->superblock->service_generation);
+}
+static inline int libvos_compare_exchange64(uint64_t *word, uint64_t expected, uint64_t desired)
+{
+	return __atomic_compare_exchange_n(word, &expected, desired, 0, __ATOMIC_ACQ_REL,
+					   __ATOMIC_ACQUIRE);
+}
+static inline void libvos_copy(void *_Nullable to, const void *_Nullable from, size_t bytes)
+{
+	if (bytes)
+		__builtin_memcpy(to, from, bytes);
+}
+
+#pragma clang assume_nonnull end
+
+#endif /* LIBVOS_C_H */

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import CLibvos
+internal import CVosABI
+
+/// What this process holds: made ready on first need, gone in a forked child.
+///
+/// The static page range behind it is MADV_WIPEONFORK. A child, made by whatever means, finds
+/// stage `none` and no entry, so it takes the kernel path until it opens things of its own.
+enum Process {
+  private static let none: UInt32 = 0
+  private static let busy: UInt32 = 1
+  private static let ready: UInt32 = 2
+  private static let off: UInt32 = 3
+  private static let adviseWipeOnFork: Int32 = 18
+
+  // SAFETY (all below): static storage; words that threads share are read and written atomically.
+
+  /// Whether entries may be written. Never waits: a thread that finds another at it gets false.
+  static func prepare() -> Bool {
+    let stage = unsafe libvos_prepared()
+    switch unsafe vos_load_acquire32(stage) {
+    case ready: return true
+    case none: break
+    default: return false
+    }
+    // WIPEONFORK first: a fork by another thread in between must not copy a half-made table.
+    let advised = keepingErrorNumber {
+      unsafe madvise(libvos_this(), libvos_process_bytes(), adviseWipeOnFork) == 0
+    }
+    guard unsafe vos_compare_exchange32(stage, none, busy) != 0 else { return false }
+    unsafe libvos_this().pointee.pid = getpid()
+    forgetDevices()
+    unsafe vos_store_release32(stage, advised ? ready : off)
+    return advised
+  }
+
+  static var isPrepared: Bool { unsafe vos_load_acquire32(libvos_prepared()) == ready }
+
+  /// False in a child of vfork, which runs in its parent's memory: it may hand things back but
+  /// must not change what the numbers mean.
+  static var isOwner: Bool { unsafe libvos_this().pointee.pid == getpid() }
+
+  /// For good: threads no longer share one descriptor table.
+  static func turnOff() { unsafe vos_store_release32(libvos_prepared(), off) }
+
+  /// Descriptors at or above it have no entry.
+  static var highest: Int32 { unsafe Int32(bitPattern: vos_load_acquire32(libvos_highest())) }
+
+  static func raiseHighest(above descriptor: Int32) {
+    let word = unsafe libvos_highest()
+    while true {
+      let now = unsafe vos_load_acquire32(word)
+      guard now <= UInt32(bitPattern: descriptor) else { return }
+      let next = UInt32(bitPattern: descriptor) &+ 1
+      if unsafe vos_compare_exchange32(word, now, next) != 0 { return }
+    }
+  }
+
+  /// The channel for one kind of remote thing, its slice taken on first need; nil if there is
+  /// none, or if somebody is just about to take it.
+  static func channel(carrying kind: UInt32) -> Channel? {
+    let taken = unsafe libvos_channels_taken()
+    switch unsafe vos_load_acquire32(taken) {
+    case ready: break
+    case none:
+      guard unsafe vos_compare_exchange32(taken, none, busy) != 0 else { return nil }
+      keepingErrorNumber { Devices.takeAll() }
+      unsafe vos_store_release32(taken, ready)
+    default: return nil
+    }
+    return knownChannel(carrying: kind)
+  }
+
+  /// The same, without taking anything.
+  static func knownChannel(carrying kind: UInt32) -> Channel? {
+    guard unsafe vos_load_acquire32(libvos_channels_taken()) == ready else { return nil }
+    for index in 0..<min(unsafe libvos_this().pointee.channel_count, UInt32(LIBVOS_CHANNELS)) {
+      let channel = unsafe Channel(pointer: libvos_channel_at(index), index: Int32(index))
+      if channel.carries & kind != 0 { return channel }
+    }
+    return nil
+  }
+
+  /// A forked child lets go of its parent's devices, or the parent's slice would outlive it.
+  static func forgetDevices() {
+    for index in 0..<LIBVOS_CHANNELS {
+      let place = unsafe libvos_device(index)
+      let held = unsafe place.pointee
+      unsafe place.pointee = 0
+      if held > 0 { _ = unsafe real().pointee.close(held &- 1) }
+    }
+  }
+
+  /// Which of our own device descriptors a number is, if it is one.
+  static func deviceIndex(of descriptor: Int32) -> Int32? {
+    for index in 0..<LIBVOS_CHANNELS where unsafe libvos_device(index).pointee == descriptor &+ 1 {
+      return index
+    }
+    return nil
+  }
+
+  /// The program wants this number for itself: ours moves out of the way.
+  static func vacate(_ descriptor: Int32) {
+    guard let index = deviceIndex(of: descriptor) else { return }
+    unsafe libvos_device(index).pointee = Devices.raised(descriptor) &+ 1
+  }
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Small programs about descriptors. `probe NAME FOLDER` prints what it sees; with and without
+// libvos it must print the same.
+
+import CDouble
+import Glibc
+
+let name = CommandLine.arguments[1]
+let folder = CommandLine.arguments[2]
+setvbuf(stdout, nil, _IONBF, 0)
+alarm(name == "signal" ? 0 : 60)
+
+func sum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+  bytes.reduce(14_695_981_039_346_656_037) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
+}
+
+@discardableResult
+func get(_ descriptor: Int32, _ count: Int, _ label: String = "read") -> Int {
+  var bytes = [UInt8](repeating: 0, count: count)
+  let got = read(descriptor, &bytes, count)
+  say("\(label) \(got) \(got > 0 ? sum(bytes[..<got]) : UInt64(got < 0 ? errno : 0))")
+  return got
+}
+
+func say(_ text: String) {
+  let line = Array((text + "\n").utf8)
+  write(1, line, line.count)
+}
+
+func file(_ leaf: String, _ flags: Int32 = O_RDONLY) -> Int32 {
+  cdouble_open(folder + "/" + leaf, flags, 0o644)
+}
+
+func waitAll() {
+  var status: Int32 = 0
+  while wait(&status) > 0 { say("child ended \(status)") }
+}
+
+func make(_ leaf: String, _ count: Int) {
+  let descriptor = file(leaf, O_WRONLY | O_CREAT | O_TRUNC)
+  var bytes = [UInt8](repeating: 0, count: count)
+  for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: index &* 7 ^ index >> 8) }
+  var done = 0
+  while done < count { done += bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
+  close(descriptor)
+}
+
+func files() {
+  make("probe", 300_000)
+  let it = file("probe", O_RDWR)
+  get(it, 1); get(it, 4096); get(it, 100_000)
+  say("at \(lseek(it, 0, SEEK_CUR)) end \(lseek(it, 0, SEEK_END)) back \(lseek(it, -10, SEEK_CUR))")
+  get(it, 100); get(it, 100)
+  say("bad seek \(lseek(it, -1, SEEK_SET)) \(errno) \(lseek(it, 0, 99)) \(errno)")
+  say("far \(lseek(it, 1 << 50, SEEK_SET)) \(lseek(it, 5, SEEK_SET))")
+  get(it, 7)
+  var bytes = [UInt8](repeating: 65, count: 70_000)
+  say("wrote \(write(it, bytes, 70_000)) at \(lseek(it, 0, SEEK_CUR))")
+  say("pwrite \(pwrite(it, bytes, 33, 299_990)) pread \(pread(it, &bytes, 50, 299_980)) \(sum(bytes[..<50]))")
+  say("at \(lseek(it, 0, SEEK_CUR))")
+  bytes.withUnsafeMutableBytes { all in
+    var vectors = [iovec(iov_base: all.baseAddress, iov_len: 3), iovec(iov_base: nil, iov_len: 0), iovec(iov_base: all.baseAddress! + 100, iov_len: 40_000)]
+    say("writev \(writev(it, vectors, 3)) readv \(readv(it, &vectors, 3)) at \(lseek(it, 0, SEEK_CUR))")
+  }
+  say("zero \(read(it, &bytes, 0)) readv none \(readv(it, nil, 0)) bad \(readv(it, nil, -1)) \(errno)")
+  ftruncate(it, 1000)
+  say("short end \(lseek(it, 0, SEEK_END))"); get(it, 10)
+  close(it)
+  say("closed \(read(it, &bytes, 1)) \(errno)")
+  let only = file("probe")
+  say("read-only write \(write(only, bytes, 5)) \(errno)")
+  close(only)
+  let add = file("probe", O_WRONLY | O_APPEND)
+  say("append \(write(add, bytes, 5)) \(lseek(add, 0, SEEK_CUR))")
+  close(add)
+  let log = file("log", O_RDWR | O_CREAT | O_TRUNC)
+  write(log, "one\n", 4)
+  say("append later \(cdouble_fcntl(log, F_SETFL, Int(O_APPEND))) \(lseek(log, 0, SEEK_SET)) \(write(log, "two\n", 4))")
+  lseek(log, 0, SEEK_SET); get(log, 100)
+  close(log)
+  make("probe", 300_000)
+}
+
+func shared() {
+  make("probe", 300_000)
+  let it = file("probe", O_RDWR)
+  get(it, 100, "parent")
+  if cdouble_fork() == 0 {
+    get(it, 100, "child")
+    let own = file("probe")
+    get(own, 50_000, "child's own"); get(own, 50_000, "child's own")
+    if cdouble_fork() == 0 { get(own, 10, "grandchild"); get(it, 10, "grandchild"); exit(3) }
+    waitAll()
+    get(own, 10, "child's own")
+    exit(0)
+  }
+  waitAll()
+  get(it, 100, "parent")
+  let copy = dup(it)
+  get(copy, 50, "copy"); get(it, 50, "original")
+  let fresh = file("probe")
+  get(fresh, 20, "fresh")
+  dup2(fresh, copy)
+  get(copy, 20, "replaced"); get(fresh, 20, "fresh"); get(it, 20, "original")
+  let third = cdouble_fcntl(fresh, F_DUPFD, 50)
+  get(third, 20, "third \(third)"); get(fresh, 20, "fresh")
+  // A stream over a descriptor that was read.
+  let under = file("probe"); get(under, 11, "under")
+  let stream = fdopen(under, "r"); say("getc \(fgetc(stream)) \(fgetc(stream))"); fclose(stream)
+  // Memory of a file just written.
+  let mapped = file("probe", O_RDWR); lseek(mapped, 4096, SEEK_SET); write(mapped, "hello", 5)
+  let memory = mmap(nil, 8192, PROT_READ, MAP_PRIVATE, mapped, 0)!
+  say("mapped \(memory.load(fromByteOffset: 4097, as: UInt8.self))"); get(mapped, 5)
+  // exec without close-on-exec.
+  let passed = file("probe"); get(passed, 33, "passed")
+  var child = pid_t()
+  for command in ["head -c 10 <&\(passed) | od -An -tu1", "dd bs=7 count=2 status=none <&\(passed) | od -An -tu1"] {
+    let words: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-c"), strdup(command), nil]
+    posix_spawn(&child, "/bin/sh", nil, nil, words, environ)
+    waitAll()
+    get(passed, 5, "passed")
+  }
+  say("system \(system("dd bs=3 count=1 status=none <&\(passed) | od -An -tu1"))")
+  get(passed, 5, "passed")
+  let last = file("probe"); get(last, 1000, "last")
+  execv("/bin/sh", [strdup("sh"), strdup("-c"), strdup("dd bs=5 count=1 status=none <&\(last) | od -An -tu1"), nil])
+}
+
+func rights() {
+  make("probe", 300_000)
+  let it = file("probe"); get(it, 77)
+  var pair: [Int32] = [0, 0]
+  socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair)
+  var message = cdouble_message()
+  var byte: UInt8 = 1
+  withUnsafeMutablePointer(to: &byte) { place in
+    withUnsafeMutablePointer(to: &message) {
+      cdouble_prepare($0, place, 1, it)
+      say("sent \(sendmsg(pair[0], cdouble_header($0).assumingMemoryBound(to: msghdr.self), 0))")
+      $0.pointee.control.fd = -1
+      say("got \(recvmsg(pair[1], cdouble_header($0).assumingMemoryBound(to: msghdr.self), 0))")
+    }
+  }
+  get(message.control.fd, 10, "passed"); get(it, 10, "kept")
+}
+
+nonisolated(unsafe) var shareds: Int32 = -1
+nonisolated(unsafe) var total = 0
+let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+func threads() {
+  pthread_mutex_init(lock, nil)
+  make("probe", 3_000_000)
+  shareds = file("probe")
+  func four(_ body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?) {
+    var all = [pthread_t](repeating: 0, count: 4)
+    for index in 0..<4 { pthread_create(&all[index], nil, body, UnsafeMutableRawPointer(bitPattern: index + 1)) }
+    for index in 0..<4 { pthread_join(all[index], nil) }
+  }
+  four { _ in
+    var bytes = [UInt8](repeating: 0, count: 1000)
+    var mine = 0
+    while true {
+      let got = read(shareds, &bytes, 1000)
+      if got <= 0 { break }
+      for byte in bytes[..<got] { mine &+= Int(byte) &* 31 }
+      mine &+= got << 32
+    }
+    pthread_mutex_lock(lock); total &+= mine; pthread_mutex_unlock(lock)
+    return nil
+  }
+  say("threads read \(total) at \(lseek(shareds, 0, SEEK_CUR))")
+  shareds = file("out", O_RDWR | O_CREAT | O_TRUNC)
+  four { number in
+    let record = [UInt8](repeating: UInt8(Int(bitPattern: number)), count: 100)
+    for _ in 0..<2000 { write(shareds, record, 100) }
+    return nil
+  }
+  var counts = [Int](repeating: 0, count: 5)
+  var record = [UInt8](repeating: 0, count: 100)
+  lseek(shareds, 0, SEEK_SET)
+  while read(shareds, &record, 100) == 100 { counts[record.allSatisfy { $0 == record[0] } ? Int(record[0]) : 0] += 1 }
+  say("threads wrote \(counts)")
+  // Forks while others read: nobody may lose or repeat a byte.
+  total = 0
+  lseek(shareds, 0, SEEK_SET)
+  four { number in
+    var bytes = [UInt8](repeating: 0, count: 100)
+    var mine = 0
+    while case let got = read(shareds, &bytes, 100), got > 0 {
+      mine += got
+      if number == UnsafeMutableRawPointer(bitPattern: 1), mine % 20000 == 100 {
+        let child = cdouble_fork()
+        if child == 0 { _exit(0) }
+        var status: Int32 = 0
+        waitpid(child, &status, 0)
+      }
+    }
+    pthread_mutex_lock(lock); total &+= mine; pthread_mutex_unlock(lock)
+    return nil
+  }
+  say("with forks \(total)")
+}
+
+nonisolated(unsafe) var handled = 0
+nonisolated(unsafe) var inHandler = 0
+func signals() {
+  make("probe", 3_000_000)
+  shareds = file("probe")
+  signal(SIGALRM) { _ in
+    var bytes = (UInt64(0), UInt64(0))
+    let got = read(shareds, &bytes, 16)
+    if got > 0 { inHandler += got }
+    handled += 1
+  }
+  var timer = itimerval(it_interval: timeval(tv_sec: 0, tv_usec: 300), it_value: timeval(tv_sec: 0, tv_usec: 300))
+  setitimer(0 /* ITIMER_REAL */, &timer, nil)
+  var bytes = [UInt8](repeating: 0, count: 64)
+  var mine = 0
+  while case let got = read(shareds, &bytes, 64), got > 0 { mine += got }
+  timer = itimerval()
+  setitimer(0 /* ITIMER_REAL */, &timer, nil)
+  say("all bytes \(mine + inHandler)")
+  fputs("handlers \(handled) read \(inHandler)\n", stderr)
+}
+
+func address(_ port: UInt16) -> sockaddr_in {
+  var it = sockaddr_in()
+  it.sin_family = sa_family_t(AF_INET)
+  it.sin_port = port.bigEndian
+  it.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+  return it
+}
+
+func pair(_ type: Int32 = 0) -> (Int32, Int32) {
+  let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  var here = address(0)
+  var length = socklen_t(16)
+  let client = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | type, 0)
+  withUnsafeMutablePointer(to: &here) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(listener, $0, 16)
+      listen(listener, 5)
+      getsockname(listener, $0, &length)
+      connect(client, $0, 16)
+    }
+  }
+  let server = accept(listener, nil, nil)
+  close(listener)
+  return (client, server)
+}
+
+func sockets() {
+  let (client, server) = pair()
+  var bytes = [UInt8](repeating: 7, count: 100_000)
+  say("send \(send(client, bytes, 1000, 0))"); get(server, 5000)
+  say("write \(write(server, bytes, 10)) peek \(recv(client, &bytes, 4, Int32(MSG_PEEK)))"); get(client, 100)
+  say("none \(recv(client, &bytes, 10, Int32(MSG_DONTWAIT))) \(errno == EAGAIN)")
+  // A blocking receive that has to wait.
+  var thread = pthread_t()
+  shareds = server
+  pthread_create(&thread, nil, { _ in usleep(50_000); write(shareds, "late", 4); return nil }, nil)
+  get(client, 10, "late"); pthread_join(thread, nil)
+  // Much data both ways: a full buffer must block the sender, not lose bytes.
+  pthread_create(&thread, nil, { _ in
+    var block = [UInt8](repeating: 0, count: 65536)
+    for index in block.indices { block[index] = UInt8(truncatingIfNeeded: index &* 13) }
+    for _ in 0..<64 { let sent = write(shareds, block, 65536); if sent != 65536 { say("short \(sent)") } }
+    return nil
+  }, nil)
+  usleep(100_000)
+  var all: [UInt8] = []
+  while all.count < 4 << 20 {
+    let got = recv(client, &bytes, 100_000, 0)
+    if got <= 0 { break }
+    all += bytes[..<got]
+  }
+  pthread_join(thread, nil)
+  say("much \(all.count) \(sum(all[...]))")
+  var time = timeval(tv_sec: 0, tv_usec: 100_000)
+  setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &time, 16)
+  say("timeout \(recv(client, &bytes, 10, 0)) \(errno == EAGAIN)")
+  time = timeval()
+  setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &time, 16)
+  // Readiness, level-triggered, with data taken by the fast path in between.
+  let poller = cdouble_epoll_create1(0)
+  var event = cdouble_event()
+  event.events = 1
+  cdouble_epoll_ctl(poller, 1, client, &event)
+  say("quiet \(cdouble_epoll_wait(poller, &event, 1, 0))")
+  write(server, "abcdef", 6)
+  say("ready \(cdouble_epoll_wait(poller, &event, 1, 1000))"); get(client, 3)
+  say("still \(cdouble_epoll_wait(poller, &event, 1, 0))"); get(client, 30)
+  say("quiet \(cdouble_epoll_wait(poller, &event, 1, 0))")
+  cdouble_fcntl(client, F_SETFL, Int(O_NONBLOCK)); get(client, 5, "non-blocking")
+  var full = 0
+  while case let sent = write(client, bytes, 100_000), sent > 0 { full += sent }
+  say("full \(full > 100_000) \(errno == EAGAIN)")
+  var drained = 0
+  while drained < full, case let got = read(server, &bytes, 100_000), got > 0 { drained += got }
+  say("drained \(drained == full)")
+  // A copy, and a child that shares the connection.
+  let copy = dup(client)
+  write(server, "xyz", 3); usleep(10_000); get(copy, 1, "copy"); get(client, 1, "original")
+  if cdouble_fork() == 0 { get(client, 9, "child"); write(client, "child", 5); exit(0) }
+  waitAll(); get(server, 9, "from child")
+  write(client, "parent", 6); get(server, 9, "from parent")
+  shutdown(client, 1); get(server, 10, "end"); get(server, 10, "end")
+  signal(SIGPIPE) { _ in handled += 1 }
+  say("broken \(write(client, "b", 1)) \(errno == EPIPE) \(handled) \(send(client, "c", 1, Int32(MSG_NOSIGNAL))) \(handled)")
+  close(client); close(copy)
+  close(server)
+}
+
+func closing() {
+  make("probe", 300_000)
+  let (client, server) = pair()
+  write(client, "12", 2); get(server, 1)
+  let first = file("probe"); get(first, 10)
+  // A daemon's way to start: every number closed.
+  for descriptor in Int32(3)..<4000 where descriptor != server { close(descriptor) }
+  get(first, 10, "closed"); get(server, 9, "kept")
+  let second = file("probe"); get(second, 40_000); get(second, 40_000)
+  // A number that libvos uses itself, if any.
+  for wanted in Int32(895)..<910 { dup2(second, wanted) }
+  get(905, 100); get(second, 100)
+  let third = file("probe"); get(third, 20_000)
+  cdouble_close_range(3, ~0, 0)
+  get(third, 10, "closed")
+  let fourth = file("probe"); get(fourth, 10)
+}
+
+switch name {
+case "files": files()
+case "shared": shared()
+case "rights": rights()
+case "threads": threads()
+case "signal": signals()
+case "sockets": sockets()
+case "closing": closing()
+default: exit(2)
+}
