@@ -52,6 +52,14 @@ let libraries: [Target] = [
       "PCI", "VFIO",
     ], swiftSettings: strict),
 
+  // Runs micro guests, for tests and benchmarks.
+  .target(
+    name: "MicroHost",
+    dependencies: [
+      "CLinux", "CVosABI", "Channel", "KVM", "LaunchPlan", "LinuxSystem", "Machine",
+    ],
+    swiftSettings: strict),
+
   // The host's side: devices, manifest, supervision.
   .target(
     name: "HostDevices", dependencies: ["LinuxSystem", systemPackage], swiftSettings: strict),
@@ -81,6 +89,8 @@ let executables: [Target] = [
     dependencies: [
       "DeviceTree", "HostDevices", "LinuxSystem", "Manifest", "Supervisor", argumentParser,
     ], swiftSettings: strict),
+  .executableTarget(
+    name: "vosbench", dependencies: ["MicroHost", argumentParser], swiftSettings: strict),
 ]
 
 /// Stands in for vosvmm in tests of vosd and vosctl.
@@ -124,6 +134,8 @@ let package = Package(
     tests("VFIO", "CLinux", "DeviceModel", "LinuxSystem", "PCI"),
     tests("HostDevices", "LinuxSystem", systemPackage),
     tests("Manifest"),
-    tests("Supervisor", "Manifest", "vosctl", "vosd", "vosfakevmm"),
+    tests(
+      "Supervisor", "CVosABI", "Channel", "DeviceTree", "LinuxSystem", "Manifest", "vosctl", "vosd",
+      "vosfakevmm"),
   ]
 )

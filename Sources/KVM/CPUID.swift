@@ -18,18 +18,16 @@ public struct CPUIDTable: Equatable, Sendable {
   /// In the order KVM gave them.
   public internal(set) var entries: [CPUIDEntry]
 
-  /// Whether one domain's CPUs are told of each other as cores of one package.
-  ///
   /// Adapts what KVM supports to CPU `identifier` of `count`: local APIC ids, the topology leaves 1,
-  /// 4, 0xB, 0x1F and 0x8000001E, and the TSC-deadline timer. The physical address width stays the
-  /// host's.
+  /// 4, 0xB, 0x1F and 0x8000001E, and the TSC-deadline timer. All CPUs are cores of one package. The
+  /// physical address width stays the host's.
   public mutating func adapt(identifier: UInt32, count: Int, hasTSCDeadlineTimer: Bool) {
     let shift = UInt32(Self.bits(for: count))
+    replaceTopology(identifier, count, shift)
     for index in entries.indices {
       switch entries[index].function {
       case 0x1: adaptFeatures(&entries[index], identifier, count, hasTSCDeadlineTimer)
       case 0x4: adaptCache(&entries[index], cores: UInt32(count))
-      case 0xB, 0x1F: adaptTopology(&entries[index], identifier, count, shift)
       case 0x8000_0008:
         // Cores of the package less one, and the width of core ids (AMD APM 3, E.4.7).
         entries[index].ecx = shift << 12 | UInt32(count - 1)
@@ -64,19 +62,25 @@ public struct CPUIDTable: Equatable, Sendable {
     entry.eax = entry.eax & 0x3FFF | min(sharers, 0xFFF) << 14 | min(cores - 1, 0x3F) << 26
   }
 
-  private func adaptTopology(
-    _ entry: inout CPUIDEntry, _ identifier: UInt32, _ count: Int, _ shift: UInt32
-  ) {
-    entry.edx = identifier
-    switch entry.index {
-    case 0:  // threads: one a core
-      (entry.eax, entry.ebx, entry.ecx) = (0, 1, 1 << 8)
-    case 1:  // cores: all in one package
-      (entry.eax, entry.ebx, entry.ecx) = (shift, UInt32(count), 2 << 8 | 1)
-    default:
-      (entry.eax, entry.ebx, entry.ecx) = (0, 0, entry.index & 0xFF)
+  /// Leaves 0xB and 0x1F: one thread a core, all cores in one package (Intel SDM 2A, CPUID).
+  private mutating func replaceTopology(_ identifier: UInt32, _ count: Int, _ shift: UInt32) {
+    entries.removeAll { $0.function == 0xB || $0.function == 0x1F }
+    let last = entries.first { $0.function == 0 }?.eax ?? 0
+    let levels: [(UInt32, UInt32, UInt32)] = [
+      (0, 1, 1 << 8), (shift, UInt32(count), 2 << 8 | 1), (0, 0, 2),
+    ]
+    for function in [UInt32(0xB), 0x1F] where function <= last {
+      for (index, level) in levels.enumerated() {
+        entries.append(
+          CPUIDEntry(
+            function: function, index: UInt32(index), flags: Self.indexIsSignificant,
+            eax: level.0, ebx: level.1, ecx: level.2, edx: identifier))
+      }
     }
   }
+
+  /// KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+  private static let indexIsSignificant: UInt32 = 1 << 0
 
   /// Bits of a guest-physical address (leaf 0x80000008); 36 if there is no such leaf.
   public var physicalAddressBits: Int {

@@ -181,13 +181,23 @@ public struct VirtualCPU: ~Copyable, @unchecked Sendable {
 
   /// Connects the local APIC's LINT0 to the PIC and LINT1 to NMI, as firmware leaves them.
   public func resetLocalInterrupts() throws(KVMError) {
-    var state = kvm_lapic_state()
-    try get("local APIC", CLINUX_KVM_GET_LAPIC, &state)
+    var state = try localAPIC()
     // SAFETY: the state is 1 KiB of registers; both offsets lie within it.
     unsafe withUnsafeMutableBytes(of: &state) { registers in
       unsafe registers.storeBytes(of: UInt32(0x700), toByteOffset: 0x350, as: UInt32.self)  // ExtINT
       unsafe registers.storeBytes(of: UInt32(0x400), toByteOffset: 0x360, as: UInt32.self)  // NMI
     }
+    try set(state)
+  }
+
+  /// The local APIC's registers, 1 KiB.
+  public func localAPIC() throws(KVMError) -> kvm_lapic_state {
+    var state = kvm_lapic_state()
+    try get("local APIC", CLINUX_KVM_GET_LAPIC, &state)
+    return state
+  }
+
+  public func set(_ state: kvm_lapic_state) throws(KVMError) {
     try put("local APIC", CLINUX_KVM_SET_LAPIC, state)
   }
 

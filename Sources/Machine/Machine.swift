@@ -44,7 +44,7 @@ public final class Machine {
   private let channels: [Channel]
   private let assigned: AssignedDevices
   private let pci: PCIBus
-  private let cpus: [CPUThread]
+  let cpus: [CPUThread]
   private let surroundings: CPUSurroundings
 
   /// Puts the machine together; takes all descriptors of the plan.
