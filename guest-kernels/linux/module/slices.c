@@ -140,24 +140,35 @@ static void vos_slice_give_out(struct vos_device *dev, u32 slice)
 	vos_slice_publish(dev, slice, VOS_SLICE_LIVE);
 }
 
-/* -EBUSY: none free; the process stays on the kernel path. */
-int vos_slice_take(struct vos_device *dev, u32 *slice)
+/* A free slice's number, or -EBUSY; -EALREADY: the caller's process has one. */
+static int vos_slice_find(struct vos_device *dev)
 {
-	int ret = -EBUSY;
+	int found = -EBUSY;
 	u32 i;
 
-	mutex_lock(&dev->slices_lock);
-	for (i = 1; i < dev->geometry.slice_count; i++) {
+	for (i = dev->geometry.slice_count - 1; i >= 1; i--) {
+		if (dev->slices[i].owner == task_tgid(current))
+			return -EALREADY;
 		vos_slice_reap(dev, i);
-		if (dev->slices[i].life != VOS_SLICE_IS_FREE)
-			continue;
-		vos_slice_give_out(dev, i);
-		*slice = i;
-		ret = 0;
-		break;
+		if (dev->slices[i].life == VOS_SLICE_IS_FREE)
+			found = i;
+	}
+	return found;
+}
+
+/* When it fails, the process stays on the kernel path. */
+int vos_slice_take(struct vos_device *dev, u32 *slice)
+{
+	int found;
+
+	mutex_lock(&dev->slices_lock);
+	found = vos_slice_find(dev);
+	if (found > 0) {
+		vos_slice_give_out(dev, found);
+		*slice = found;
 	}
 	mutex_unlock(&dev->slices_lock);
-	return ret;
+	return min(found, 0);
 }
 
 static void vos_slice_read_counters(struct vos_device *dev, u32 slice,

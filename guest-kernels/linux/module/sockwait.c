@@ -192,13 +192,14 @@ static s64 vos_sock_arm_rest(struct vos_sock *vs, u32 events, s64 mask)
 	u32 rest = events & ~VOS_POLL_ALWAYS;
 	s64 again;
 
-	if (mask < 0 || mask & VOS_POLL_ALWAYS)
+	if (mask < 0 || mask & VOS_POLL_ALWAYS || !(mask & events))
 		return mask;
+	rest &= ~mask;
 	if (mask & EPOLLIN)
 		rest &= ~VOS_POLL_READING;
 	if (mask & EPOLLOUT)
 		rest &= ~VOS_POLL_WRITING;
-	if (!rest || rest == (events & ~VOS_POLL_ALWAYS))
+	if (!rest)
 		return mask;
 	again = vos_sock_query(vs, rest, true);
 	return again < 0 ? again : mask | again;
