@@ -19,8 +19,8 @@ struct ServedSlice {
 
 /// The service's end of a channel: finds calls, hands out checked copies, completes them.
 ///
-/// One thread (the poller) may call the mutating methods; `complete` and `bytes` may be called
-/// by any thread with a request that was handed out and not yet completed.
+/// One thread at a time (the poller) may use it; other threads answer requests through a copy of
+/// its `completer`.
 @safe
 public struct ServicePort: ~Copyable, @unchecked Sendable {
   // @unchecked: private state belongs to the poller but for the busy bits, which are atomic.
@@ -167,31 +167,18 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
       && vos_load_acquire64(busyWord(slice)) & (1 << UInt64(slot)) == 0
   }
 
-  /// The bytes of a request's window. The client may change them at any time: copy, then use.
+  /// What any thread needs to answer a request; valid while the port lives.
+  public var completer: ServiceCompleter { unsafe ServiceCompleter(region: region, slices: slices) }
+
+  /// Answers a request; see `ServiceCompleter`.
+  public func complete(_ request: Request, _ reply: Reply) -> Bool {
+    completer.complete(request, reply)
+  }
+
+  /// The bytes of a request's window; see `ServiceCompleter`.
   @unsafe
   public func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer {
-    unsafe region.slice(request.slice).bytes(request.call.data)
-  }
-
-  /// Answers a request, once. A reply longer than its room becomes EPROTO.
-  ///
-  /// - Returns: whether the caller sleeps, so that a completion event is due.
-  public func complete(_ request: Request, _ reply: Reply) -> Bool {
-    let memory = region.slice(request.slice)
-    let fits = reply.dataLength <= request.call.data.capacity
-    memory.writeReply(request.slot, fits ? reply : .protocolError)
-    let before = memory.exchangeState(
-      request.slot, SlotWord.make(SlotWord.done, request.sequence))
-    // After the exchange: from here on the slot may be taken again.
-    // SAFETY: a private atomic word.
-    _ = unsafe vos_fetch_and64(busyWord(request.slice), ~(1 << UInt64(request.slot)))
-    return before & SlotWord.waiter != 0
-  }
-
-  /// Lets go of a request without an answer: its slice is dead, and its slots may be another's.
-  public func drop(_ request: Request) {
-    // SAFETY: a private atomic word.
-    _ = unsafe vos_fetch_and64(busyWord(request.slice), ~(1 << UInt64(request.slot)))
+    unsafe completer.bytes(request)
   }
 
   /// Announces that the service goes to sleep, then looks once more.

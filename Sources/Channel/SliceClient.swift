@@ -82,6 +82,14 @@ public struct SliceClient: ~Copyable, @unchecked Sendable {
     unsafe UnsafeMutableRawPointer(storage).assumingMemoryBound(to: UInt64.self)
   }
 
+  /// The sequence numbers one by one: threads must not touch the array as a whole.
+  @unsafe
+  private var sequences: UnsafeMutablePointer<UInt32> {
+    // SAFETY: the array follows the bitmap; the layout test holds the offset.
+    unsafe (UnsafeMutableRawPointer(storage) + MemoryLayout<UInt64>.size)
+      .assumingMemoryBound(to: UInt32.self)
+  }
+
   /// The inside of the slice.
   public var shape: SliceShape { memory.shape }
 
@@ -124,9 +132,10 @@ public struct SliceClient: ~Copyable, @unchecked Sendable {
   /// Posts `call` in a slot that the caller holds. Look at `mustRing` afterwards.
   public borrowing func submit(_ call: Call, in slot: Int) -> Ticket {
     precondition(slot >= 0 && slot < memory.shape.slotCount)
-    // SAFETY: the sequence is the slot holder's.
-    let sequence = unsafe (storage.pointee.sequences[slot] &+ 1) & SlotWord.sequenceMask
-    unsafe storage.pointee.sequences[slot] = sequence
+    // SAFETY: the slot was checked, and its sequence is the slot holder's.
+    let last = unsafe sequences + slot
+    let sequence = unsafe (last.pointee &+ 1) & SlotWord.sequenceMask
+    unsafe last.pointee = sequence
     memory.writeCall(slot, call)
     memory.setState(slot, SlotWord.make(SlotWord.submitted, sequence))
     return Ticket(slot: slot, sequence: sequence, capacity: call.data.capacity)

@@ -47,6 +47,8 @@ import Testing
     #expect(MemoryLayout<vos_slot>.offset(of: \.argument) == 32)
     #expect(MemoryLayout<vos_slot>.offset(of: \.result) == 56)
     #expect(MemoryLayout<vos_event>.offset(of: \.value) == 16)
+    #expect(MemoryLayout<SliceClientStorage>.offset(of: \.sequences) == 8)
+    #expect(MemoryLayout<ServedSlice>.offset(of: \.busy) == 0)
   }
 
   @Test func aRegionWithoutItsPagesIsRefused() throws {

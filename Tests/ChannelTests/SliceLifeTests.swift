@@ -31,7 +31,7 @@ import Testing
     }
     #expect(port.isIdle(1) == false)
     #expect(region.releasedGeneration(slice: 1) == 0)
-    port.drop(request)
+    port.completer.drop(request)
     #expect(port.isIdle(1) == true)
     port.released(1, generation: 3)
     #expect(region.releasedGeneration(slice: 1) == 3)

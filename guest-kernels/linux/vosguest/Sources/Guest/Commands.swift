@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import CVosABI
+import Channel
+import Glibc
+
+private let usage = """
+  vosguest init                    process 1 of a domain
+  vosguest agent NAME              serve a control channel, /dev/vos/NAME
+  vosguest serve NAME [EXPORT]     serve sockets, or the files of EXPORT
+  vosguest fs NAME MOUNT           mount a files channel
+  vosguest counters [--json]       what went over each channel
+  """
+
+/// Runs the program by the name it was called by, or by its first argument.
+public func runGuest(_ arguments: [String]) -> Never {
+  signal(SIGPIPE, SIG_IGN)
+  if getpid() == 1 { Init.run() }
+  var words = arguments
+  let name = words.isEmpty ? "" : lastComponent(words.removeFirst())
+  var command = name
+  if !["agent", "serve", "fs", "counters"].contains(name) {
+    command = words.isEmpty ? "" : words.removeFirst()
+  }
+  exit(run(command, words))
+}
+
+private func lastComponent(_ path: String) -> String {
+  String(path.split(separator: "/").last ?? "")
+}
+
+private func run(_ command: String, _ words: [String]) -> Int32 {
+  switch (command, words.count) {
+  case ("init", 0): fail("init is process 1, not \(getpid())")
+  case ("agent", 1): runAgent(words[0])
+  case ("serve", 1): serve(words[0], export: nil)
+  case ("serve", 2): serve(words[0], export: words[1])
+  case ("fs", 2): forward(words[0], mount: words[1])
+  case ("counters", 0): Counters.print(asJSON: false)
+  case ("counters", 1) where words[0] == "--json": Counters.print(asJSON: true)
+  default: fail("usage:\n" + usage, code: 2)
+  }
+}
+
+/// Says why, on standard error.
+func fail(_ text: String, code: Int32 = 1) -> Int32 {
+  System.log(text)
+  return code
+}
+
+private func runAgent(_ name: String) -> Int32 {
+  let (device, why) = ModuleService.open(name)
+  guard let device, device.info.carries & VOS_CARRIES_CONTROL != 0 else {
+    return fail(why.isEmpty ? "/dev/vos/\(name) is no control channel" : why)
+  }
+  guard let agent = Agent() else { return fail("cannot create an epoll") }
+  let loop = ServiceLoop(
+    device, agent, patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
+  agent.start(loop)
+  loop.run()
+  return fail("/dev/vos/\(name) is gone")
+}
+
+/// Threads that may be inside a call that waits for a disk, at most.
+private let fileThreads = 16
+/// Threads that carry requests of the kernel.
+private let forwarderThreads = 8
+
+private func serve(_ name: String, export: String?) -> Int32 {
+  let (device, why) = ModuleService.open(name)
+  guard let device else { return fail(why) }
+  if device.info.carries & VOS_CARRIES_SOCKETS != 0 {
+    guard let service = SocketService(region: device.region) else {
+      return fail("cannot create an epoll")
+    }
+    let loop = ServiceLoop(device, service)
+    service.start { loop.post($0) }
+    loop.run()
+  } else if device.info.carries & VOS_CARRIES_FILES != 0 {
+    guard let export else { return fail("serve \(name): the directory to export is missing") }
+    guard let service = FuseService(region: device.region, export: export) else {
+      return fail("cannot open the export \(export)")
+    }
+    ServiceLoop(device, service, threads: fileThreads).run()
+  } else {
+    return fail("/dev/vos/\(name) carries neither sockets nor files")
+  }
+  return fail("/dev/vos/\(name) is gone")
+}
+
+private func forward(_ name: String, mount path: String) -> Int32 {
+  let (device, why) = ModuleClient.open(name)
+  guard let device else { return fail(why) }
+  // Nothing is mounted before somebody serves it: who looks earlier sees an empty directory
+  // instead of waiting.
+  while device.serviceLife == nil { System.sleep(milliseconds: 20) }
+  // What a forwarder that died has left: a mount that nobody answers for.
+  FileForwarder.unmount(path)
+  switch FileForwarder.mount(at: path, name: name) {
+  case .failure(let error): return fail("cannot mount \(path): errno \(-error)")
+  case .success(let fuse):
+    FileForwarder(device, fuse: fuse).run(threads: forwarderThreads)
+    return fail("\(path) is unmounted", code: 0)
+  }
+}

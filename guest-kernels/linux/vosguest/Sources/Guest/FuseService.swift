@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import CVosABI
+import Channel
+import Glibc
+import Synchronization
+
+/// An open file or directory of the export.
+final class FuseHandle: @unchecked Sendable {
+  // @unchecked: `granted` is only touched under the table's lock.
+  let descriptor: Descriptor
+  let node: FuseNode
+  /// Held while a directory is listed.
+  let listing = Mutex<Void>(())
+  /// The slice that may use it directly.
+  var granted: (slice: Int, generation: UInt32)?
+
+  init(_ descriptor: Descriptor, _ node: FuseNode) {
+    self.descriptor = descriptor
+    self.node = node
+  }
+}
+
+/// Serves the files of one directory: FUSE messages from the client's file system, and reads and
+/// writes of attached files from its processes.
+///
+/// The client's kernel checks permissions (it mounts with `default_permissions` and knows
+/// supplementary groups); new files get the caller's owner. So FUSE messages are taken only from
+/// slices of root.
+final class FuseService: ServiceHandler {
+  static let handleLimit = 60000
+  /// How long the client may believe a name; nobody but it changes the export.
+  static let nameSeconds: UInt64 = 3600
+
+  struct Tables {
+    var handles: ObjectTable<FuseHandle>
+    /// Handles of an earlier life of this service, opened again, by their old number.
+    var revived: [UInt64: FuseHandle] = [:]
+    /// Slices whose process is root's, with the generation for which that holds.
+    var privileged: [Int: UInt32] = [:]
+  }
+
+  let nodes: FuseNodes
+  let tables: Mutex<Tables>
+  /// Marks this life's handle numbers.
+  let life: UInt64
+  private let region: ChannelRegion
+
+  /// `nil` if the directory cannot be opened.
+  init?(region: ChannelRegion, export path: String) {
+    guard let nodes = FuseNodes(export: path) else { return nil }
+    self.nodes = nodes
+    self.region = region
+    let random = System.random()
+    life = random & 0xffff
+    tables = Mutex(
+      Tables(
+        handles: ObjectTable(
+          limit: Self.handleLimit, generation: UInt32(truncatingIfNeeded: random >> 16))))
+    umask(0)
+    var limit = rlimit(rlim_cur: 1 << 17, rlim_max: 1 << 17)
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
+  func mayBlock(_ call: Call) -> Bool {
+    switch UInt32(call.number) {
+    case VOS_CALL_NULL, VOS_CALL_CLOSE: false
+    default: true
+    }
+  }
+
+  func adopted(_ slice: Int, generation: UInt32) {
+    let entry = region.sliceEntry(slice)
+    guard slice == 0 || entry.uid == 0, entry.generation == generation else { return }
+    tables.withLock { $0.privileged[slice] = generation }
+  }
+
+  func died(_ slice: Int, generation: UInt32) {
+    // Slice 0 is the client's kernel: its mount is gone, and every file with it. The forwarder's
+    // slice may die alone: the mount lives on, and another forwarder takes it over.
+    let gone: [FuseHandle] = tables.withLock { tables in
+      if tables.privileged[slice] == generation { tables.privileged[slice] = nil }
+      guard slice == 0 else {
+        for number in tables.handles.numbers
+        where tables.handles[number]?.granted?.slice == slice {
+          tables.handles[number]?.granted = nil
+        }
+        return []
+      }
+      let revived = Array(tables.revived.values)
+      tables.revived = [:]
+      return tables.handles.removeAll() + revived
+    }
+    withExtendedLifetime(gone) {}
+  }
+
+  func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
+    switch UInt32(request.call.number) {
+    case VOS_CALL_NULL: return Reply(result: 0)
+    case VOS_CALL_FUSE: return message(request, bytes)
+    case VOS_CALL_PREAD64, VOS_CALL_PWRITE64: return direct(request, bytes)
+    default: return Reply(Failure.notImplemented)
+    }
+  }
+
+  /// The generation in which a slice may be given a file now; `nil` if it is nobody's.
+  func liveGeneration(_ slice: Int) -> UInt32? {
+    guard slice > 0, slice < region.geometry.sliceCount else { return nil }
+    let entry = region.sliceEntry(slice)
+    return entry.state == .live ? entry.generation : nil
+  }
+
+  private func isPrivileged(_ request: Request) -> Bool {
+    tables.withLock { $0.privileged[request.slice] == request.generation }
+  }
+
+  private func message(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
+    guard isPrivileged(request) else { return Reply(Failure.notPermitted) }
+    let call = request.call
+    guard var message = FuseRequest(bytes, length: Int(call.data.length)),
+      var reply = FuseReply(bytes, capacity: Int(call.data.capacity))
+    else { return Reply(Failure.invalid) }
+    guard let error = perform(&message, &reply) else { return Reply(result: 0) }
+    return Reply(0, bytes: reply.finish(unique: message.head.unique, error: error))
+  }
+
+  /// Reads and writes of a process on a file that is attached to its slice.
+  private func direct(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
+    let call = request.call
+    let handle: FuseHandle? = tables.withLock { tables in
+      guard let handle = tables.handles[call.object], let granted = handle.granted,
+        granted.slice == request.slice, granted.generation == request.generation
+      else { return nil }
+      return handle
+    }
+    guard let handle else { return Reply(Failure.badDescriptor) }
+    guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
+    let number = Int(handle.descriptor.number)
+    if UInt32(call.number) == VOS_CALL_PREAD64 {
+      let count = kernelRetrying(
+        Int(SYS_pread64), number, address(bytes.baseAddress), Int(call.data.capacity), offset)
+      return Reply(count, bytes: count)
+    }
+    // Before and after: whoever looks in between must see a change as well.
+    handle.node.fastWrites.add(1, ordering: .relaxed)
+    defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
+    return Reply(
+      kernelRetrying(
+        Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset))
+  }
+}

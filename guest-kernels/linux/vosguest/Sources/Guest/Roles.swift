@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import DeviceTree
+import Glibc
+
+/// A program that process 1 keeps running.
+struct Daemon {
+  let arguments: [String]
+  var name: String { arguments.joined(separator: " ") }
+}
+
+/// What each role of a domain needs before it can serve.
+enum Roles {
+  static let program = "/proc/self/exe"
+  private static let patienceMilliseconds: UInt64 = 60000
+
+  /// Sets the roles up; the daemons to start, or `nil` if the domain cannot do its work.
+  static func prepare(_ domain: DomainDescription) -> [Daemon]? {
+    if let network = domain.network, domain.roles.contains(.network) {
+      guard configure(network) else { return nil }
+    }
+    if let storage = domain.storage {
+      let export = domain.channels.first { $0.role == .service && $0.carries == .files }?.export
+      guard mount(storage, at: export ?? "/export") else { return nil }
+    }
+    return domain.channels.compactMap(daemon)
+  }
+
+  private static func daemon(_ channel: DomainDescription.Channel) -> Daemon? {
+    switch (channel.carries, channel.role) {
+    case (.sockets, .service): Daemon(arguments: ["vosguest", "serve", channel.name])
+    case (.files, .service):
+      Daemon(arguments: ["vosguest", "serve", channel.name, channel.export ?? "/export"])
+    case (.files, .client):
+      Daemon(arguments: ["vosguest", "fs", channel.name, channel.mount ?? "/storage"])
+    default: nil
+    }
+  }
+
+  /// The agents come last: their readiness is the domain's.
+  static func agents(_ domain: DomainDescription) -> [Daemon] {
+    domain.channels.filter { $0.carries == .control && $0.role == .service }.map {
+      Daemon(arguments: ["vosguest", "agent", $0.name])
+    }
+  }
+
+  /// Where this domain has something mounted that must be unmounted in the end.
+  static func mounts(_ domain: DomainDescription) -> [String] {
+    domain.channels.compactMap { channel in
+      guard channel.carries == .files else { return nil }
+      return channel.role == .client ? channel.mount ?? "/storage" : channel.export ?? "/export"
+    }
+  }
+
+  /// Waits a little for remote file systems: whoever is let in by the agent expects them.
+  static func awaitMounts(_ domain: DomainDescription) {
+    for channel in domain.channels where channel.carries == .files && channel.role == .client {
+      let path = channel.mount ?? "/storage"
+      _ = wait(milliseconds: 10000) {
+        // No stat: it would wait for the service.
+        String(decoding: Descriptor.contents(of: "/proc/mounts") ?? [], as: UTF8.self)
+          .contains(" \(path) fuse.vos ")
+      }
+    }
+  }
+
+  /// Looks until `condition` holds; false if it does not in time.
+  private static func wait(milliseconds: UInt64, _ condition: () -> Bool) -> Bool {
+    let end = System.milliseconds() + milliseconds
+    while !condition() {
+      if System.milliseconds() >= end { return false }
+      System.sleep(milliseconds: 20)
+    }
+    return true
+  }
+
+  // MARK: Storage
+
+  private static func mount(_ storage: DomainDescription.Storage, at export: String) -> Bool {
+    guard wait(milliseconds: patienceMilliseconds, { access(storage.source, F_OK) == 0 }) else {
+      System.log("the device \(storage.source) did not appear")
+      return false
+    }
+    // Nothing on the export is this domain's to run or to use as a device.
+    let flags = Int(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    let result = Setup.mount(
+      storage.source, export, storage.type, storage.options ?? "", flags: flags)
+    return result == 0
+  }
+
+  // MARK: Network
+
+  private static func configure(_ network: DomainDescription.Network) -> Bool {
+    guard let (address, prefix) = parse(network.address) else {
+      System.log("\(network.address) is no address with a prefix length")
+      return false
+    }
+    var name: String?
+    guard wait(milliseconds: patienceMilliseconds, { name = interface(); return name != nil }),
+      let name
+    else {
+      System.log("no network interface appeared")
+      return false
+    }
+    guard check(guest_link_up(name), "bring up \(name)"),
+      check(guest_set_address(name, address, prefix), "give \(name) its address")
+    else { return false }
+    if !wait(milliseconds: 10000, { hasCarrier(name) }) { System.log("\(name) has no carrier") }
+    if let gateway = network.gateway {
+      guard let (address, _) = parse(gateway + "/32"),
+        check(guest_add_default_route(address), "set the route by \(gateway)")
+      else { return false }
+    }
+    if let nameserver = network.nameserver {
+      Descriptor.write("nameserver \(nameserver)\n", to: "/etc/resolv.conf")
+    }
+    return true
+  }
+
+  private static func check(_ result: Int32, _ what: String) -> Bool {
+    if result < 0, result != -17 { System.log("cannot \(what): errno \(-result)") }
+    return result == 0 || result == -17
+  }
+
+  /// Address in network order, prefix length.
+  static func parse(_ text: String) -> (UInt32, Int32)? {
+    let parts = text.split(separator: "/")
+    var address = in_addr()
+    guard parts.count == 2, let prefix = Int32(parts[1]), (0...32).contains(prefix),
+      inet_pton(AF_INET, String(parts[0]), &address) == 1
+    else { return nil }
+    return (address.s_addr, prefix)
+  }
+
+  /// The first interface, by name, that a device is behind.
+  private static func interface() -> String? {
+    guard let folder = opendir("/sys/class/net") else { return nil }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if access("/sys/class/net/\(name)/device", F_OK) == 0 { names.append(name) }
+    }
+    return names.min()
+  }
+
+  private static func hasCarrier(_ name: String) -> Bool {
+    Descriptor.contents(of: "/sys/class/net/\(name)/carrier")?.first == UInt8(ascii: "1")
+  }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+import CVosABI
+import Channel
+import Glibc
+import Synchronization
+
+/// What a service does with calls. All methods may be called by any of the loop's threads.
+protocol ServiceHandler: AnyObject, Sendable {
+  /// Whether the call may wait for a disk or the like: then another thread polls meanwhile.
+  func mayBlock(_ call: Call) -> Bool
+  /// Executes a call. `nil`: it is answered later by `ServiceLoop.finish`.
+  ///
+  /// - Parameter bytes: the call's window; the client may change it at any time.
+  func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply?
+  /// A process took a slice.
+  func adopted(_ slice: Int, generation: UInt32)
+  /// A slice's process is gone: let go of all it held and answer what is parked. May be called
+  /// more than once.
+  func died(_ slice: Int, generation: UInt32)
+}
+
+/// Serves a channel: one thread at a time polls (the leader); before it executes a call that may
+/// block it hands the lead to another, so that the poll never waits for a disk.
+///
+/// Lock order: lead, then events.
+final class ServiceLoop: @unchecked Sendable {
+  // @unchecked: `port` and the counters belong to the leader, who holds `lead`.
+
+  /// How long to poll before sleeping; adapts between `lowest` and `highest`.
+  struct Patience {
+    var lowest: UInt32 = 200
+    var highest: UInt32 = 20000
+    var yields: UInt32 = 20
+  }
+
+  /// Most milliseconds of a sleep, which is also the heartbeat's period at rest.
+  private static let napMilliseconds: Int32 = 100
+  private static let beatMilliseconds: UInt64 = 50
+  /// Looks at the slice table once in so many looks at slots.
+  private static let tableInterval: UInt32 = 256
+
+  let device: any ServiceDevice
+  private let handler: any ServiceHandler
+  private let patience: Patience
+  private let lead = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private var port: ServicePort
+  private let completer: ServiceCompleter
+  private let events: Mutex<EventProducer>
+  private let stopping = Atomic<Bool>(false)
+  private let running = Atomic<Int>(0)
+  private var dying: [(slice: Int, generation: UInt32)] = []
+  private var budget: UInt32
+  private var idle: UInt32 = 0
+  private var looks: UInt32 = 0
+  private var lastBeat: UInt64 = 0
+  private let threads: Int
+  private let spins: Bool
+
+  init(
+    _ device: any ServiceDevice, _ handler: any ServiceHandler, threads: Int = 1,
+    patience: Patience = Patience()
+  ) {
+    self.device = device
+    self.handler = handler
+    self.threads = threads
+    self.patience = patience
+    // On one processor a poll only keeps the others from working.
+    spins = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1
+    budget = patience.lowest
+    port = ServicePort(region: device.region)
+    completer = port.completer
+    events = Mutex(EventProducer(region: device.region))
+    pthread_mutex_init(lead, nil)
+  }
+
+  /// Announces readiness and serves until `stop` or until the device is gone.
+  func run() {
+    let page = device.region.page(of: .service)
+    page.announce(.ready, generation: device.region.generation(of: .service))
+    device.ring(VOS_PEER_CLIENT)
+    device.ring(VOS_PEER_HOST)
+    for _ in 1..<max(threads, 1) {
+      running.add(1, ordering: .relaxed)
+      if !System.startThread({ self.serve() }) { running.subtract(1, ordering: .relaxed) }
+    }
+    running.add(1, ordering: .relaxed)
+    serve()
+    while running.load(ordering: .acquiring) > 0 { System.sleep(milliseconds: 1) }
+    page.announce(.stopping, generation: page.generation)
+  }
+
+  func stop() { stopping.store(true, ordering: .releasing) }
+
+  /// Answers a request, from any thread, and wakes a caller that sleeps.
+  func finish(_ request: Request, _ reply: Reply) {
+    if completer.complete(request, reply) {
+      post(.completion(slice: UInt32(request.slice), slot: UInt32(request.slot)))
+    }
+  }
+
+  /// The window of a request that is not answered yet.
+  func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer { completer.bytes(request) }
+
+  /// Tells the client's kernel.
+  func post(_ event: ChannelEvent) {
+    events.withLock { _ = $0.post(event) }
+    device.ring(VOS_PEER_CLIENT)
+  }
+
+  private func serve() {
+    pthread_mutex_lock(lead)
+    while !stopping.load(ordering: .acquiring) {
+      if let request = nextRequest() {
+        noteWork()
+        if threads > 1, handler.mayBlock(request.call) {
+          pthread_mutex_unlock(lead)
+          execute(request)
+          pthread_mutex_lock(lead)
+        } else {
+          execute(request)
+        }
+      } else if !rest() {
+        stop()
+      }
+    }
+    pthread_mutex_unlock(lead)
+    running.subtract(1, ordering: .releasing)
+  }
+
+  private func nextRequest() -> Request? {
+    looks &+= 1
+    if looks % Self.tableInterval == 1 { upkeep() }
+    return port.next { slice, slot in
+      self.post(.completion(slice: UInt32(slice), slot: UInt32(slot)))
+    }
+  }
+
+  private func execute(_ request: Request) {
+    if let reply = handler.handle(request, completer.bytes(request)) { finish(request, reply) }
+  }
+
+  private func noteWork() {
+    if idle > 0 { budget = min(budget &* 2, patience.highest) }
+    idle = 0
+  }
+
+  /// Nothing to do: pause, yield or sleep. False if the device is gone.
+  private func rest() -> Bool {
+    idle += 1
+    if spins, idle < budget {
+      vos_pause()
+      return true
+    }
+    if idle < (spins ? budget : 0) + patience.yields {
+      sched_yield()
+      return true
+    }
+    budget = max(budget / 2, patience.lowest)
+    idle = 0
+    upkeep()
+    guard port.prepareToSleep() else { return true }
+    let here = device.wait(milliseconds: dying.isEmpty ? Self.napMilliseconds : 1)
+    port.wakeUp()
+    upkeep()
+    return here
+  }
+
+  /// The slice table, deaths, the heartbeat.
+  private func upkeep() {
+    let now = System.milliseconds()
+    if now &- lastBeat >= Self.beatMilliseconds {
+      lastBeat = now
+      device.region.page(of: .service).beat()
+    }
+    while let change = port.nextChange() {
+      switch change {
+      case .adopted(let slice, let generation): handler.adopted(slice, generation: generation)
+      case .died(let slice, let generation):
+        handler.died(slice, generation: generation)
+        dying.append((slice, generation))
+      }
+    }
+    if !dying.isEmpty { bury() }
+  }
+
+  /// Releases dead slices of which no call is under way any more; a call that was may have made
+  /// something meanwhile, so the handler is told once more.
+  private func bury() {
+    dying.removeAll { slice, generation in
+      guard port.isIdle(slice) else { return false }
+      handler.died(slice, generation: generation)
+      port.released(slice, generation: generation)
+      return true
+    }
+  }
+}

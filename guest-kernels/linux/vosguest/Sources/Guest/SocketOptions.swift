@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import CVosABI
+import Channel
+import Glibc
+
+/// Options and ioctls. Those that hold a pointer or a descriptor would name memory and files of
+/// this process, not of the caller's: they are refused, whatever level they are on.
+extension SocketService {
+  /// Levels that a client may reach: IP, socket, TCP, UDP, IPv6, ICMPv6, raw, UDP-Lite.
+  private static let levels: Set<Int32> = [0, 1, 6, 17, 41, 58, 255, 136]
+  private static let socketLevel: Int32 = 1
+  private static let tcpLevel: Int32 = 6
+
+  /// SO_ATTACH_FILTER (and SO_GET_FILTER), SO_LOCK_FILTER, SO_ATTACH_BPF and the two of
+  /// SO_REUSEPORT: a pointer or a descriptor. SO_ZEROCOPY and SO_INCOMING_NAPI_ID: nobody to tell.
+  private static let refusedOfSocket: Set<Int32> = [26, 44, 50, 51, 52, 60]
+  /// TCP_REPAIR and friends rewrite state; TCP_ULP and TCP_ZEROCOPY_RECEIVE name memory.
+  private static let refusedOfTCP: Set<Int32> = [19, 20, 21, 22, 29, 31, 35]
+  /// From here on options belong to the packet filter (include/uapi/linux/in.h).
+  private static let firstFilterOption: Int32 = 64
+
+  private static let valueLimit = 4096
+
+  private func isAllowed(_ level: Int32, _ option: Int32) -> Bool {
+    guard Self.levels.contains(level), option >= 0 else { return false }
+    switch level {
+    case Self.socketLevel: return !Self.refusedOfSocket.contains(option)
+    case Self.tcpLevel: return !Self.refusedOfTCP.contains(option)
+    case 0, 41: return option < Self.firstFilterOption || Self.modernIPv6(level, option)
+    default: return true
+    }
+  }
+
+  /// IPv6 options above the filter's: 64 to 71 are its, 72 to 80 are plain again.
+  private static func modernIPv6(_ level: Int32, _ option: Int32) -> Bool {
+    level == 41 && (66...80).contains(option) && option != 68
+  }
+
+  func setOption(
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Reply {
+    let level = Int32(truncatingIfNeeded: call.arguments.0)
+    let option = Int32(truncatingIfNeeded: call.arguments.1)
+    let length = Int(call.data.length)
+    guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
+    guard length <= Self.valueLimit else { return Reply(Failure.invalid) }
+    return Reply(
+      kernel(
+        Int(SYS_setsockopt), Int(socket.descriptor.number), Int(level), Int(option),
+        address(bytes.baseAddress), length))
+  }
+
+  func getOption(
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Reply {
+    let level = Int32(truncatingIfNeeded: call.arguments.0)
+    let option = Int32(truncatingIfNeeded: call.arguments.1)
+    guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
+    var length = socklen_t(min(Int(call.data.capacity), Self.valueLimit))
+    let room = length
+    let result = kernel(
+      Int(SYS_getsockopt), Int(socket.descriptor.number), Int(level), Int(option),
+      address(bytes.baseAddress), address(&length))
+    return Reply(result, bytes: result < 0 ? 0 : Int(min(length, room)))
+  }
+
+  private static let questionsOfInteger: Set<UInt64> = [0x541B, 0x5411, 0x894B, 0x8905]
+  /// SIOCGIF*: NAME, FLAGS, ADDR, DSTADDR, BRDADDR, NETMASK, METRIC, MTU, HWADDR, INDEX, MAP,
+  /// TXQLEN. They read `struct ifreq`, which holds no pointer for them.
+  private static let questionsOfInterface: Set<UInt64> = [
+    0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8970, 0x8942,
+  ]
+  private static let interfaceList: UInt64 = 0x8912
+  private static let interfaceBytes = MemoryLayout<ifreq>.size
+
+  func control(_ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
+    let number = Int(socket.descriptor.number)
+    let request = call.arguments.0
+    if request == Self.interfaceList { return interfaces(call, number, bytes) }
+    let size: Int
+    if Self.questionsOfInteger.contains(request) {
+      size = MemoryLayout<Int32>.size
+    } else if Self.questionsOfInterface.contains(request), call.data.length >= Self.interfaceBytes {
+      size = Self.interfaceBytes
+    } else {
+      // This domain alone configures its interfaces.
+      return Reply(Failure.notPermitted)
+    }
+    guard Int(call.data.capacity) >= size else { return Reply(Failure.invalid) }
+    let result = kernel(Int(SYS_ioctl), number, Int(request), address(bytes.baseAddress))
+    return Reply(result, bytes: result < 0 ? 0 : size)
+  }
+
+  /// The bare array of `struct ifreq`; the structure with the pointer is made here.
+  private func interfaces(
+    _ call: Call, _ number: Int, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Reply {
+    let room = Int(call.data.capacity) / Self.interfaceBytes * Self.interfaceBytes
+    // struct ifconf: length, padding, pointer.
+    var list: (Int32, Int32, Int) = (Int32(clamping: room), 0, address(bytes.baseAddress))
+    let result = kernel(Int(SYS_ioctl), number, Int(Self.interfaceList), address(&list))
+    return Reply(result, bytes: result < 0 ? 0 : min(Int(list.0), room))
+  }
+}

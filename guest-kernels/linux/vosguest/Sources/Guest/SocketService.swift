@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import CVosABI
+import Channel
+import Glibc
+import Synchronization
+
+/// Serves sockets: calls come from the client's kernel over slice 0, and from processes over
+/// slices to which a socket was attached. Sockets never block; readiness is told by events.
+///
+/// Whether a caller may use raw sockets or low ports is for the client's kernel to decide: it
+/// knows its processes. What could reach this domain's memory or configuration is refused here.
+final class SocketService: ServiceHandler {
+  /// Most sockets at a time.
+  static let limit = 16384
+
+  /// One socket; `granted` and `armed` change under the table's lock.
+  final class Socket: @unchecked Sendable {
+    // @unchecked: the variables are only touched under the table's lock.
+    let descriptor: Descriptor
+    let cookie: UInt64
+    var granted: (slice: Int, generation: UInt32)?
+    /// Events of which the client wants to be told once.
+    var armed: UInt32 = 0
+    var isWatched = false
+
+    init(_ descriptor: Descriptor, cookie: UInt64) {
+      self.descriptor = descriptor
+      self.cookie = cookie
+    }
+  }
+
+  let table: Mutex<ObjectTable<Socket>>
+  private let epoll: Descriptor
+  private let region: ChannelRegion
+  /// Tells the client's kernel: set once, before the first call.
+  private let post = Mutex<(@Sendable (ChannelEvent) -> Void)?>(nil)
+
+  init?(region: ChannelRegion) {
+    guard let epoll = Descriptor(kernel(Int(SYS_epoll_create1), Int(O_CLOEXEC))) else {
+      return nil
+    }
+    self.epoll = epoll
+    self.region = region
+    table = Mutex(
+      ObjectTable(limit: Self.limit, generation: UInt32(truncatingIfNeeded: System.random())))
+  }
+
+  /// Starts to watch for readiness.
+  func start(post: @escaping @Sendable (ChannelEvent) -> Void) {
+    self.post.withLock { $0 = post }
+    System.startThread { self.watch() }
+  }
+
+  func mayBlock(_ call: Call) -> Bool { false }
+
+  func adopted(_ slice: Int, generation: UInt32) {}
+
+  func died(_ slice: Int, generation: UInt32) {
+    // Slice 0 is the client's kernel: all sockets are its.
+    let gone: [Socket] = table.withLock { table in
+      if slice == 0 { return table.removeAll() }
+      for number in table.numbers where table[number]?.granted?.slice == slice {
+        table[number]?.granted = nil
+      }
+      return []
+    }
+    for socket in gone { close(socket) }
+  }
+
+  func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
+    let call = request.call
+    switch UInt32(call.number) {
+    case VOS_CALL_NULL: return Reply(result: 0)
+    case VOS_CALL_SOCKET: return request.slice == 0 ? open(call) : Reply(Failure.notPermitted)
+    default: break
+    }
+    guard let socket = socket(call.object, for: request) else {
+      return Reply(Failure.badDescriptor)
+    }
+    if let reply = transfer(call, socket, bytes) { return reply }
+    guard request.slice == 0 else { return Reply(Failure.notPermitted) }
+    return manage(call, socket, bytes)
+  }
+
+  /// The socket, if the caller's slice may use it.
+  private func socket(_ number: UInt64, for request: Request) -> Socket? {
+    table.withLock { table in
+      guard let socket = table[number] else { return nil }
+      if request.slice == 0 { return socket }
+      guard let granted = socket.granted, granted.slice == request.slice,
+        granted.generation == request.generation
+      else { return nil }
+      return socket
+    }
+  }
+
+  /// What a process may do with a socket that is attached to its slice.
+  private func transfer(
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Reply? {
+    switch UInt32(call.number) {
+    case VOS_CALL_READ: receive(call, socket, bytes)
+    case VOS_CALL_WRITE: send(call, socket, bytes)
+    case VOS_CALL_SENDMSG: sendMessage(call, socket, bytes)
+    case VOS_CALL_RECVMSG: receiveMessage(call, socket, bytes)
+    case VOS_CALL_POLL: poll(call, socket)
+    default: nil
+    }
+  }
+
+  /// What only the client's kernel may ask.
+  private func manage(
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Reply {
+    let number = Int(socket.descriptor.number)
+    switch UInt32(call.number) {
+    case VOS_CALL_CLOSE: return remove(call.object)
+    case VOS_CALL_BIND, VOS_CALL_CONNECT: return giveAddress(call, socket, bytes)
+    case VOS_CALL_LISTEN:
+      return Reply(
+        kernel(Int(SYS_listen), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
+    case VOS_CALL_SHUTDOWN:
+      return Reply(
+        kernel(Int(SYS_shutdown), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
+    case VOS_CALL_ACCEPT4: return accept(call, socket, bytes)
+    case VOS_CALL_GETSOCKNAME: return takeAddress(Int(SYS_getsockname), socket, bytes)
+    case VOS_CALL_GETPEERNAME: return takeAddress(Int(SYS_getpeername), socket, bytes)
+    case VOS_CALL_SETSOCKOPT: return setOption(call, socket, bytes)
+    case VOS_CALL_GETSOCKOPT: return getOption(call, socket, bytes)
+    case VOS_CALL_IOCTL: return control(call, socket, bytes)
+    case VOS_CALL_ATTACH: return attach(call, socket)
+    case VOS_CALL_DETACH:
+      table.withLock { _ in socket.granted = nil }
+      return Reply(result: 0)
+    default: return Reply(Failure.notImplemented)
+    }
+  }
+
+  private func open(_ call: Call) -> Reply {
+    let family = Int32(truncatingIfNeeded: call.arguments.0 >> 32)
+    let type = Int32(truncatingIfNeeded: call.arguments.0 & 0xf)
+    guard family == AF_INET || family == AF_INET6 else {
+      return Reply(Failure.familyNotSupported)
+    }
+    let flags = Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let result = kernel(
+      Int(SYS_socket), Int(family), Int(type | flags),
+      Int(Int32(truncatingIfNeeded: call.arguments.1)))
+    return add(result, cookie: call.arguments.2)
+  }
+
+  /// Makes a socket call's result an object.
+  func add(_ result: Int, cookie: UInt64) -> Reply {
+    guard let descriptor = Descriptor(result) else { return Reply(result) }
+    let socket = Socket(descriptor, cookie: cookie)
+    guard let number = table.withLock({ $0.insert(socket) }) else {
+      return Reply(Failure.tooManyOpen)
+    }
+    return Reply(result: Int64(number))
+  }
+
+  private func remove(_ number: UInt64) -> Reply {
+    guard let socket = table.withLock({ $0.remove(number) }) else {
+      return Reply(Failure.badDescriptor)
+    }
+    close(socket)
+    return Reply(result: 0)
+  }
+
+  /// The descriptor closes when the last holder lets go; one that lingers would hold the poll, so
+  /// that is a thread's.
+  private func close(_ socket: Socket) {
+    var linger = linger()
+    var size = socklen_t(MemoryLayout<linger>.size)
+    let lingers =
+      getsockopt(socket.descriptor.number, SOL_SOCKET, SO_LINGER, &linger, &size) == 0
+      && linger.l_onoff != 0 && linger.l_linger > 0
+    if lingers { System.startThread { withExtendedLifetime(socket) {} } }
+  }
+
+  private func attach(_ call: Call, _ socket: Socket) -> Reply {
+    guard let slice = Int(exactly: call.arguments.0), slice > 0,
+      slice < region.geometry.sliceCount
+    else { return Reply(Failure.invalid) }
+    let entry = region.sliceEntry(slice)
+    guard entry.state == .live else { return Reply(Failure.invalid) }
+    table.withLock { _ in socket.granted = (slice, entry.generation) }
+    return Reply(result: 0)
+  }
+
+  // MARK: Readiness
+
+  private func poll(_ call: Call, _ socket: Socket) -> Reply {
+    let wanted = UInt32(truncatingIfNeeded: call.arguments.0) & Self.pollable
+    var interest = pollfd(
+      fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
+    let result = kernel(Int(SYS_poll), address(&interest), 1, 0)
+    guard result >= 0 else { return Reply(result) }
+    if call.arguments.1 == 1 { arm(call.object, socket, wanted) }
+    return Reply(result: Int64(UInt16(bitPattern: interest.revents)))
+  }
+
+  /// IN, PRI, OUT, ERR, HUP, RDNORM, RDBAND, WRNORM, WRBAND, RDHUP: the low 14 bits.
+  private static let pollable: UInt32 = 0x27df
+
+  /// Asks for one event when the socket becomes ready, or at once if it is ready.
+  private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+    table.withLock { _ in
+      socket.armed |= events
+      var event = guest_event(socket.armed | EPOLLONESHOT.rawValue, number)
+      let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
+      let result = kernel(
+        Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
+        address(&event))
+      if result == 0 { socket.isWatched = true }
+    }
+  }
+
+  private func watch() {
+    var events = [epoll_event](repeating: epoll_event(), count: 64)
+    while true {
+      let count = events.withUnsafeMutableBufferPointer {
+        kernel(
+          Int(SYS_epoll_wait), Int(epoll.number), address($0.baseAddress), $0.count, -1)
+      }
+      guard count > 0 else {
+        if count != Failure.interrupted { System.sleep(milliseconds: 10) }
+        continue
+      }
+      for index in 0..<count { tell(&events[index]) }
+    }
+  }
+
+  private func tell(_ event: inout epoll_event) {
+    let number = guest_event_token(&event)
+    let ready = event.events
+    let cookie: UInt64? = table.withLock { table in
+      guard let socket = table[number] else { return nil }
+      socket.armed = 0
+      return socket.cookie
+    }
+    guard let cookie else { return }
+    post.withLock { $0 }?(.ready(cookie: cookie, readiness: ready))
+  }
+}
+
+extension Reply {
+  /// What a system call returned, with bytes of reply.
+  init(_ result: Int, bytes: Int = 0) {
+    self.init(result: Int64(result), dataLength: UInt32(truncatingIfNeeded: max(bytes, 0)))
+  }
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+import CGuest
+import CVosABI
+import Channel
+import Foundation
+import Testing
+
+@testable import Guest
+
+private let canMount = geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
+
+/// The whole way of a file call but for the kernel module: mount, forwarder, slots, service.
+final class Mounted {
+  let export: String
+  let mount: String
+  let channel: MemoryChannel
+  private(set) var served: Served<FuseService>
+  private let ended = DispatchSemaphore(value: 0)
+
+  init(export: String? = nil, outageMilliseconds: UInt64 = 20000) throws {
+    let export = try export ?? scratchFolder()
+    self.export = export
+    mount = try scratchFolder()
+    guard let channel = MemoryChannel(carries: VOS_CARRIES_FILES) else { throw Missing() }
+    self.channel = channel
+    channel.giveOut(0)
+    channel.giveOut(1)
+    served = try Served(channel, threads: 4) { FuseService(region: $0, export: export) }
+    guard let fuse = FileForwarder.mount(at: mount, name: "test").descriptor else { throw Missing() }
+    let device = MemoryChannel.Client(channel, slice: 1)
+    let forwarder = FileForwarder(device, fuse: fuse, outageMilliseconds: outageMilliseconds)
+    let ended = ended
+    System.startThread {
+      forwarder.run(threads: 4)
+      ended.signal()
+    }
+  }
+
+  /// The service's domain dies; another takes its place if `returns`.
+  func restart(returns: Bool = true) throws {
+    served.stop()
+    let region = channel.region
+    region.announce(.service, life: .failed, generation: region.generation(of: .service))
+    if returns { try comeBack() }
+  }
+
+  func comeBack() throws {
+    let (region, export) = (channel.region, export)
+    region.announce(.service, life: .alive, generation: region.generation(of: .service) + 1)
+    served = try Served(channel, threads: 4) { FuseService(region: $0, export: export) }
+  }
+
+  func end() {
+    _ = try? shell("umount \(mount) || umount -l \(mount)")
+    ended.wait()
+    served.stop()
+  }
+}
+
+@Suite(.serialized, .enabled(if: canMount, "needs root and /dev/fuse"))
+struct FuseMountTests {
+  @Test func ordinaryProgramsWork() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    try shell(
+      """
+      cd \(it.mount)
+      dd if=/dev/urandom of=/tmp/vosguest.data bs=1M count=9 status=none
+      cp /tmp/vosguest.data a && cmp a /tmp/vosguest.data && cmp \(it.export)/a a
+      mkdir -p d/e/f && echo one > d/e/f/x && mv d/e g && test "$(cat g/f/x)" = one
+      ln a b && test "$(stat -c %h a)" = 2
+      ln -s /etc/passwd s && test "$(readlink s)" = /etc/passwd
+      rm b && test "$(stat -c %h a)" = 1
+      chmod 640 a && test "$(stat -c %a a)" = 640
+      chown 12:34 a && test "$(stat -c %u:%g a)" = 12:34
+      touch -d '2001-02-03 04:05:06.123456789' a
+      test "$(stat -c %y a | cut -c1-29)" = '2001-02-03 04:05:06.123456789'
+      truncate -s 5 a && test "$(stat -c %s a)" = 5
+      echo more >> a && test "$(stat -c %s a)" = 10
+      seq 1 3000 | while read i; do : > g/$i; done
+      test "$(ls g | wc -l)" = 3001
+      ls -l g > /dev/null
+      find . -type f | sort | head -3 > /dev/null
+      sort -R g/f/x > sorted && test "$(cat sorted)" = one
+      mkfifo p && test -p p && (echo hi > p & test "$(cat p)" = hi)
+      rm -r g && ! test -e g
+      rmdir d && df . > /dev/null
+      fallocate -l 100000 z && test "$(stat -c %s z)" = 100000
+      sync -d z
+      python3 - <<'END'
+      import os, mmap
+      os.setxattr("z", "user.colour", b"blue")
+      assert os.getxattr("z", "user.colour") == b"blue"
+      assert os.listxattr("z") == ["user.colour"]
+      os.removexattr("z", "user.colour")
+      try: os.setxattr("z", "trusted.x", b"1"); assert False
+      except OSError as e: assert e.errno == 95
+      f = os.open("m", os.O_RDWR | os.O_CREAT)
+      os.ftruncate(f, 8192)
+      with mmap.mmap(f, 8192) as m:
+        m[4096:4101] = b"hello"
+        m.flush()
+      assert open("m", "rb").read()[4096:4101] == b"hello"
+      os.ftruncate(f, 1 << 20)
+      assert os.lseek(f, 0, os.SEEK_HOLE) >= 0
+      os.rename("m", "n")
+      t = os.open("n", os.O_RDONLY); os.unlink("n")
+      assert os.pread(t, 5, 4096) == b"hello"
+      END
+      """)
+  }
+
+  @Test func identitiesAndPermissionsHold() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    try shell(
+      """
+      chmod 755 \(it.mount); cd \(it.mount)
+      mkdir open shut team && chmod 1777 open && chmod 700 shut && chmod 2770 team
+      chgrp 4321 team && echo secret > shut/x
+      as() { setpriv --reuid 1234 --regid 1234 --groups "${groups:-1234}" -- "$@"; }
+      as touch open/mine && test "$(stat -c %u:%g open/mine)" = 1234:1234
+      as mkdir open/dir && as ln -s x open/link && test "$(stat -c %u open/link)" = 1234
+      ! as cat shut/x 2> /dev/null
+      ! as touch team/no 2> /dev/null
+      groups=4321 as touch team/yes && test "$(stat -c %u:%g team/yes)" = 1234:4321
+      echo x > open/root && ! as rm -f open/root 2> /dev/null
+      cp /bin/true open/suid && chown 1234 open/suid && chmod 4755 open/suid
+      as sh -c 'echo x >> open/suid' && test "$(stat -c %a open/suid)" = 755
+      umask 077 && as touch open/masked && test "$(stat -c %a open/masked)" = 600
+      """)
+  }
+
+  /// The same random operations on the mount and on a plain file must read the same.
+  @Test func randomOperationsAgreeWithALocalFile() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    try shell(
+      """
+      cd \(it.mount)
+      python3 - <<'END'
+      import os, random, mmap
+      random.seed(7)
+      plain = os.open("/tmp/vosguest.plain", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+      far = os.open("file", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+      limit = 3 << 20
+      for step in range(4000):
+        at, size = random.randrange(limit), random.randrange(1, 300000)
+        kind = random.randrange(10)
+        if kind < 4:
+          data = random.randbytes(size)
+          assert os.pwrite(plain, data, at) == os.pwrite(far, data, at)
+        elif kind < 7:
+          assert os.pread(plain, size, at) == os.pread(far, size, at), step
+        elif kind == 7:
+          os.ftruncate(plain, at); os.ftruncate(far, at)
+        elif kind == 8:
+          os.close(far); far = os.open("file", os.O_RDWR)
+        else:
+          assert os.fstat(plain).st_size == os.fstat(far).st_size
+          n = os.fstat(far).st_size
+          if n > 0:
+            with mmap.mmap(far, n) as m:
+              w = min(n, 50); o = random.randrange(n - w + 1)
+              data = random.randbytes(w); m[o:o+w] = data; m.flush()
+              os.pwrite(plain, data, o)
+      n = os.fstat(plain).st_size
+      assert os.pread(plain, n, 0) == os.pread(far, n, 0)
+      END
+      cmp file /tmp/vosguest.plain; rm /tmp/vosguest.plain
+      """)
+  }
+
+  @Test func processesInParallel() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    try shell(
+      """
+      cd \(it.mount)
+      for w in 1 2 3 4 5 6; do
+        ( for i in $(seq 60); do
+            mkdir w$w-$i && head -c $((i * 997)) /dev/urandom > w$w-$i/f && cp w$w-$i/f w$w-$i/g
+            cmp w$w-$i/f w$w-$i/g && rm -r w$w-$i; done ) & pids="${pids:-} $!"
+      done
+      for p in $pids; do wait $p; done
+      test -z "$(ls)"
+      """)
+  }
+
+  /// A file that a process's slice writes directly: the mount sees every change.
+  @Test func directWritesAreSeenThroughTheMount() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    it.channel.giveOut(2, uid: 1000)
+    let caller = Caller(it.channel, slice: 2)
+    let path = it.mount + "/file"
+    let file = open(path, O_RDWR | O_CREAT, 0o644)
+    defer { close(file) }
+    write(file, "0123456789", 10)
+    let object = guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_ATTACH), 2, 0, 0, 0)
+    #expect(object >= 0)
+    // Another slice has no part in it, and a process may not post file-system messages.
+    it.channel.giveOut(3, uid: 1000)
+    let stranger = Caller(it.channel, slice: 3)
+    #expect(try stranger.call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
+    #expect(
+      try caller.call(VOS_CALL_FUSE, data: [UInt8](repeating: 0, count: 40), room: 100).result == -1)
+
+    var buffer = [UInt8](repeating: 0, count: 10)
+    for round in 0..<500 {
+      let digit = UInt8(48 + round % 10)
+      let answer = try caller.call(
+        VOS_CALL_PWRITE64, UInt64(object), (3, 0, 0), data: [digit])
+      #expect(answer.result == 1)
+      pread(file, &buffer, 10, 0)
+      #expect(buffer[3] == digit, "round \(round)")
+      // The other way round: the mount writes, the slice reads.
+      pwrite(file, [digit], 1, 5)
+      #expect(
+        try caller.call(VOS_CALL_PREAD64, UInt64(object), (5, 0, 0), room: 4).bytes.first == digit)
+    }
+    #expect(guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_DETACH), 0, 0, 0, 0) == 0)
+    #expect(try caller.call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
+  }
+
+  @Test func aDeadSliceLosesItsFiles() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    it.channel.giveOut(2, generation: 5, uid: 1000)
+    let file = open(it.mount + "/file", O_RDWR | O_CREAT, 0o644)
+    defer { close(file) }
+    let object = guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_ATTACH), 2, 0, 0, 0)
+    it.channel.region.publish(SliceEntry(state: .dead, generation: 5), slice: 2)
+    it.channel.ringService()
+    while it.channel.region.releasedGeneration(slice: 2) != 5 { usleep(1000) }
+    it.channel.giveOut(2, generation: 6, uid: 1000)
+    #expect(
+      try Caller(it.channel, slice: 2).call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
+  }
+
+  @Test func aServiceThatStaysAwayGivesErrors() throws {
+    let it = try Mounted(outageMilliseconds: 300)
+    defer { it.end() }
+    try it.restart(returns: false)
+    #expect(throws: ScriptFailed.self) { try shell("stat \(it.mount)/nothing") }
+    #expect(throws: ScriptFailed.self) { try shell("mkdir \(it.mount)/folder") }
+    try it.comeBack()
+    try shell("mkdir \(it.mount)/folder && touch \(it.mount)/folder/x")
+  }
+
+  /// On a file system of its own descriptors stay good when the service is replaced.
+  @Test func descriptorsOutliveTheService() throws {
+    let disk = try scratchFolder()
+    try shell(
+      """
+      truncate -s 64M \(disk).img && mkfs.ext4 -q \(disk).img
+      for d in 0 1 2 3 4 5 6 7; do
+        test -b /dev/loop$d || mknod /dev/loop$d b 7 $d
+      done
+      mount -o loop \(disk).img \(disk)
+      """)
+    defer { _ = try? shell("umount \(disk); rm \(disk).img") }
+    let it = try Mounted(export: disk)
+    defer { it.end() }
+    #expect(it.served.handler.nodes.areLasting)
+    let file = open(it.mount + "/file", O_RDWR | O_CREAT, 0o644)
+    defer { close(file) }
+    #expect(write(file, "before ", 7) == 7)
+    try shell("mkdir \(it.mount)/d && touch \(it.mount)/d/x")
+    let reader = DispatchSemaphore(value: 0)
+    try it.restart(returns: false)
+    // Asked while nobody serves; answered by the next life.
+    System.startThread {
+      var byte: UInt8 = 0
+      if pread(file, &byte, 1, 0) == 1, byte == UInt8(ascii: "b") { reader.signal() }
+    }
+    usleep(50_000)
+    try it.comeBack()
+    #expect(reader.wait(timeout: .now() + 30) == .success)
+    #expect(write(file, "after", 5) == 5)
+    #expect(fsync(file) == 0)
+    try shell("test \"$(cat \(it.mount)/file)\" = 'before after' && test -e \(it.mount)/d/x")
+    try shell("ls -l \(it.mount)/d && rm -r \(it.mount)/d \(it.mount)/file")
+  }
+}
