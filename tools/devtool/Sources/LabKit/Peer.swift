@@ -23,7 +23,8 @@ public struct Peer {
     self.system = system
     try system.onHost(
       "mkdir -p \(Peer.root) && mount -t 9p "
-        + "-o trans=virtio,version=9p2000.L,msize=262144,ro,cache=loose \(Peer.shareTag) \(Peer.root)")
+        + "-o trans=virtio,version=9p2000.L,msize=262144,ro,cache=loose \(Peer.shareTag) \(Peer.root)"
+    )
     // Once before it is timed: 9p reads the program and its libraries only now.
     try system.onHost("\(Peer.program) --version", withinSeconds: 300)
   }
@@ -64,6 +65,8 @@ public struct Peer {
   }
 
   public func stop() throws {
-    try system.onHost("kill $(cat \(Peer.pidFile)); while [ -d /proc/$(cat \(Peer.pidFile)) ]; do usleep 20000; done")
+    try system.onHost(
+      "kill $(cat \(Peer.pidFile)); while [ -d /proc/$(cat \(Peer.pidFile)) ]; do usleep 20000; done"
+    )
   }
 }

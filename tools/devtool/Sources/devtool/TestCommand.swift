@@ -19,13 +19,14 @@ struct TestCommand: ParsableCommand {
 
   @Option(help: "Only this tier: \(Tier.allCases.map(\.rawValue).joined(separator: " or ")).")
   var tier: Tier?
+  @Flag(help: "Use what is in out/ as it is.") var noBuild = false
   @Option(help: "Only lab checks whose name contains this.") var check: String?
 
   func run() throws {
     let workspace = try Workspace()
     var tally = Tally()
     if tier != .lab { tally.add(try PackageTests(workspace).run()) }
-    if tier != .packages { tally.add(try LabTests(workspace, only: check).run()) }
+    if tier != .packages { tally.add(try LabTests(workspace, only: check, build: !noBuild).run()) }
     Console.shared.headline("result")
     for name in tally.skipped { Console.shared.note("skip", name) }
     for name in tally.failed { Console.shared.note("FAILED", name) }
@@ -86,9 +87,12 @@ struct LabTests {
   let workspace: Workspace
   let only: String?
 
-  init(_ workspace: Workspace, only: String?) {
+  let build: Bool
+
+  init(_ workspace: Workspace, only: String?, build: Bool) {
     self.workspace = workspace
     self.only = only
+    self.build = build
   }
 
   func run() throws -> Tally {
@@ -104,7 +108,7 @@ struct LabTests {
       return tally
     }
     do {
-      try BuildCommand.buildAll(workspace)
+      if build { try BuildCommand.buildAll(workspace) }
       let lab = try Console.shared.step("start the lab host") {
         try Lab.start(workspace, name: "test-\(getpid())")
       }
