@@ -24,12 +24,17 @@ public enum ResetMethod: Equatable, Sendable, CustomStringConvertible {
   ///   - canReset: the kernel can reset the function alone.
   ///   - scope: what a hot reset would reset; `nil` if there is none.
   ///   - owned: addresses of the functions that are ours.
+  ///   - heldGroups: groups that we hold: the kernel asks for proof, and a function of ours in
+  ///     another group may be at work in another domain.
   public static func best(
-    canReset: Bool, scope: [DependentFunction]?, owned: Set<String>
+    canReset: Bool, scope: [DependentFunction]?, owned: Set<String>, heldGroups: Set<Int>
   ) -> ResetMethod {
     if canReset { return .function }
     guard let scope else { return .none(reason: "neither function nor bus can be reset") }
-    if let other = scope.first(where: { !owned.contains($0.address) }) {
+    let other = scope.first {
+      !owned.contains($0.address) || !heldGroups.contains($0.group)
+    }
+    if let other {
       return .none(reason: "a bus reset would also reset \(other.address)")
     }
     return .hot(groups: Set(scope.map(\.group)).sorted())
@@ -68,12 +73,14 @@ extension VFIODevice {
     let region = try region(RegionInfo.Index.configuration)
     let before = check(region)
     let scope = try hotResetScope()
-    var method = ResetMethod.best(canReset: canReset, scope: scope, owned: owned)
+    let held = Set(groups.keys)
+    var method = ResetMethod.best(
+      canReset: canReset, scope: scope, owned: owned, heldGroups: held)
     do {
       try apply(method, groups)
     } catch  where method == .function {
       // A function reset that the kernel offers may still fail; the bus is the second choice.
-      method = ResetMethod.best(canReset: false, scope: scope, owned: owned)
+      method = ResetMethod.best(canReset: false, scope: scope, owned: owned, heldGroups: held)
       guard case .hot = method else { throw error }
       try apply(method, groups)
     }

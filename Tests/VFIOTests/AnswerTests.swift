@@ -88,22 +88,30 @@ private func answer(_ words: UInt32...) -> AnswerBuffer {
     DependentFunction(group: 7, address: "0000:02:00.0"),
   ]
 
+  private func best(
+    _ canReset: Bool, _ scope: [DependentFunction]?, owned: Set<String>, held: Set<Int> = [7, 9]
+  ) -> ResetMethod {
+    ResetMethod.best(canReset: canReset, scope: scope, owned: owned, heldGroups: held)
+  }
+
   @Test func functionResetIsFirst() {
-    #expect(ResetMethod.best(canReset: true, scope: scope, owned: []) == .function)
+    #expect(best(true, scope, owned: []) == .function)
   }
 
   @Test func busResetOnlyWhenAllAreOurs() {
     let both: Set = ["0000:02:00.0", "0000:02:00.1"]
-    #expect(ResetMethod.best(canReset: false, scope: scope, owned: both) == .hot(groups: [7, 9]))
+    #expect(best(false, scope, owned: both) == .hot(groups: [7, 9]))
     #expect(
-      ResetMethod.best(canReset: false, scope: scope, owned: ["0000:02:00.0"])
+      best(false, scope, owned: ["0000:02:00.0"])
         == .none(reason: "a bus reset would also reset 0000:02:00.1"))
+    #expect(
+      best(false, scope, owned: both, held: [9])
+        == .none(reason: "a bus reset would also reset 0000:02:00.0"))
   }
 
   @Test func noMethodIsSaid() {
     #expect(
-      ResetMethod.best(canReset: false, scope: nil, owned: [])
-        == .none(reason: "neither function nor bus can be reset"))
+      best(false, nil, owned: []) == .none(reason: "neither function nor bus can be reset"))
   }
 
   @Test func deadFunctionsAreFound() {
