@@ -156,7 +156,8 @@ struct libvos_channel {
  */
 struct libvos_process {
 	uint32_t prepared; /* Process.swift: Stage */
-	uint32_t channels_taken;
+	uint32_t taking; /* 1: a thread is looking for channels */
+	uint32_t sought; /* VOS_CARRIES_* that were looked for */
 	int32_t pid;
 	uint32_t highest; /* descriptors at or above it have no entry */
 	uint32_t channel_count;
@@ -207,7 +208,9 @@ static inline struct libvos_entry *libvos_entry_at(int32_t fd)
 	return &libvos_pages.entries[fd];
 }
 static inline uint32_t *libvos_prepared(void) { return &libvos_pages.process.prepared; }
-static inline uint32_t *libvos_channels_taken(void) { return &libvos_pages.process.channels_taken; }
+static inline uint32_t *libvos_taking(void) { return &libvos_pages.process.taking; }
+static inline uint32_t *libvos_sought(void) { return &libvos_pages.process.sought; }
+static inline uint32_t *libvos_channel_count(void) { return &libvos_pages.process.channel_count; }
 static inline uint32_t *libvos_highest(void) { return &libvos_pages.process.highest; }
 static inline uint64_t *libvos_busy(struct libvos_channel *c) { return &c->busy; }
 static inline struct vos_slice_header *libvos_header(struct libvos_channel *c)

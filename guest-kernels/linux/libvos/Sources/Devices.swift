@@ -13,8 +13,9 @@ enum Devices {
   private static let lowestOwnDescriptor: UInt = 900
   private static let lowestSecondChoice: UInt = 200
 
-  /// Looks at every name in /dev/vos. Called once per process, by one thread.
-  static func takeAll() {
+  /// Looks at every name in /dev/vos for channels of one kind, VOS_CARRIES_*. Called by one thread
+  /// at a time.
+  static func take(carrying kind: UInt32) {
     // SAFETY: the name is NUL-terminated static text.
     let list = unsafe real().pointee.open64(
       folder.cString, readWriteNone | Linux.directory | Linux.closeOnExec, 0)
@@ -23,7 +24,7 @@ enum Devices {
       while true {
         let length = unsafe getdents64(list, buffer.baseAddress, buffer.count)
         guard length > 0 else { break }
-        unsafe takeListed(UnsafeRawBufferPointer(rebasing: buffer[..<length]))
+        unsafe takeListed(UnsafeRawBufferPointer(rebasing: buffer[..<length]), kind)
       }
     }
     _ = unsafe real().pointee.close(list)
@@ -31,19 +32,20 @@ enum Devices {
 
   private static let readWriteNone: Int32 = 0
 
-  private static func takeListed(_ listing: UnsafeRawBufferPointer) {
+  private static func takeListed(_ listing: UnsafeRawBufferPointer, _ kind: UInt32) {
     var at = 0
     let nameOffset = 19  // of d_name in struct linux_dirent64
     while at &+ nameOffset < listing.count {
       // SAFETY: the kernel wrote whole records; each carries its length at byte 16.
       let record = unsafe Int(listing.loadUnaligned(fromByteOffset: at &+ 16, as: UInt16.self))
       guard record > nameOffset, at &+ record <= listing.count else { return }
-      unsafe take(named: UnsafeRawBufferPointer(rebasing: listing[at &+ nameOffset..<at &+ record]))
+      unsafe take(
+        named: UnsafeRawBufferPointer(rebasing: listing[at &+ nameOffset..<at &+ record]), kind)
       at = at &+ record
     }
   }
 
-  private static func take(named name: UnsafeRawBufferPointer) {
+  private static func take(named name: UnsafeRawBufferPointer, _ kind: UInt32) {
     guard let first = unsafe name.first, first != UInt8(ascii: "."),
       name.count <= nameLimit
     else { return }
@@ -60,7 +62,7 @@ enum Devices {
       } ?? -1
     }
     guard opened >= 0 else { return }
-    takeSlice(of: raised(opened))
+    takeSlice(of: raised(opened), kind)
   }
 
   /// Moves a descriptor of ours to a high number; the same number if none is free.
@@ -75,13 +77,12 @@ enum Devices {
     return moved
   }
 
-  /// Keeps `device` if it is the client's end of a channel for sockets or files.
-  private static func takeSlice(of device: Int32) {
+  /// Keeps `device` if it is the client's end of a channel of that kind.
+  private static func takeSlice(of device: Int32, _ kind: UInt32) {
     var info = vos_ioc_info()
-    let wanted = VOS_CARRIES_SOCKETS | VOS_CARRIES_FILES
     // SAFETY: vos_abi.h gives both commands this structure to write.
     guard control(device, VOS_IOC_INFO, &info) == 0, info.role == VOS_PEER_CLIENT,
-      info.carries & wanted != 0, unsafe libvos_this().pointee.channel_count < LIBVOS_CHANNELS,
+      info.carries & kind != 0, unsafe libvos_this().pointee.channel_count < LIBVOS_CHANNELS,
       control(device, VOS_IOC_TAKE_SLICE, &info) == 0, fits(info), map(info, device)
     else {
       _ = unsafe real().pointee.close(device)
@@ -129,7 +130,7 @@ enum Devices {
       arena_offset: info.arena_offset, piece_bytes: piece(info), carries: info.carries,
       spin: libvos_set().pointee.spin_limit, again: Channel.againLimit)
     unsafe libvos_device(Int32(index)).pointee = device &+ 1
-    unsafe libvos_this().pointee.channel_count = index &+ 1
+    unsafe vos_store_release32(libvos_channel_count(), index &+ 1)
     return true
   }
 

@@ -113,8 +113,6 @@ public func hookSyscall(_ number: Int, _ first: Int, _ second: Int, _ third: Int
   makeReady()
   let descriptor = Int32(truncatingIfNeeded: first)
   switch number {
-  // read write close lseek ioctl preadv.. dup.. fcntl getdents64 and every other call that
-  // names one descriptor first: give that one back, sockets too, as it may be closed.
   case 56, 57, 58, 59, 272, 322, 435, 436, 425, 426:
     // clone fork vfork execve unshare execveat clone3 close_range io_uring_setup _enter
     hookAll()
@@ -122,12 +120,16 @@ public func hookSyscall(_ number: Int, _ first: Int, _ second: Int, _ third: Int
     Process.vacate(Int32(truncatingIfNeeded: second))
     Ownership.giveBack(Int32(truncatingIfNeeded: second), sockets: true)
     Ownership.giveBack(descriptor)
-  case 3: Ownership.forget(descriptor)
+  case 3:  // close
+    Process.vacate(descriptor)
+    Ownership.forget(descriptor)
   case 40, 275, 326:  // sendfile splice copy_file_range
     Ownership.giveBack(descriptor)
     Ownership.giveBack(Int32(truncatingIfNeeded: second))
     Ownership.giveBack(Int32(truncatingIfNeeded: third))
-  case 0, 1, 8, 16, 19, 20, 32, 72, 78, 217, 327, 328: Ownership.giveBack(descriptor)
+  case 0, 1, 8, 16, 19, 20, 32, 72, 217, 327, 328:
+    // read write lseek ioctl readv writev dup fcntl getdents64 preadv2 pwritev2
+    Ownership.giveBack(descriptor)
   default: break
   }
 }

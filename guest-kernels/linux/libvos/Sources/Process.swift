@@ -58,24 +58,30 @@ enum Process {
   }
 
   /// The channel for one kind of remote thing, its slice taken on first need; nil if there is
-  /// none, or if somebody is just about to take it.
+  /// none.
   static func channel(carrying kind: UInt32) -> Channel? {
-    let taken = unsafe libvos_channels_taken()
-    switch unsafe vos_load_acquire32(taken) {
-    case ready: break
-    case none:
-      guard unsafe vos_compare_exchange32(taken, none, busy) != 0 else { return nil }
-      keepingErrorNumber { Devices.takeAll() }
-      unsafe vos_store_release32(taken, ready)
-    default: return nil
+    if let known = knownChannel(carrying: kind) { return known }
+    if unsafe vos_load_acquire32(libvos_sought()) & kind != 0 { return nil }
+    return keepingErrorNumber { withoutSignals { soughtChannel(carrying: kind) } }
+  }
+
+  /// Looks for it; one thread at a time, the others wait. Signals are held back.
+  private static func soughtChannel(carrying kind: UInt32) -> Channel? {
+    let lock = unsafe libvos_taking()
+    while unsafe vos_compare_exchange32(lock, 0, 1) == 0 { _ = sched_yield() }
+    let sought = unsafe vos_load_acquire32(libvos_sought())
+    if sought & kind == 0 {
+      Devices.take(carrying: kind)
+      unsafe vos_store_release32(libvos_sought(), sought | kind)
     }
+    unsafe vos_store_release32(lock, 0)
     return knownChannel(carrying: kind)
   }
 
   /// The same, without taking anything.
   static func knownChannel(carrying kind: UInt32) -> Channel? {
-    guard unsafe vos_load_acquire32(libvos_channels_taken()) == ready else { return nil }
-    for index in 0..<min(unsafe libvos_this().pointee.channel_count, UInt32(LIBVOS_CHANNELS)) {
+    let count = unsafe vos_load_acquire32(libvos_channel_count())
+    for index in 0..<min(count, UInt32(LIBVOS_CHANNELS)) {
       let channel = unsafe Channel(pointer: libvos_channel_at(index), index: Int32(index))
       if channel.carries & kind != 0 { return channel }
     }
