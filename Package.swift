@@ -122,7 +122,7 @@ let package = Package(
   targets: libraries + executables + [
     fakeMonitor,
     tests("LinuxSystem"),
-    tests("KVM", "LinuxSystem"),
+    tests("KVM", "CLinux", "LinuxSystem"),
     tests("Channel", "CVosABI"),
     tests("Devices", "DeviceModel"),
     tests("PCI", "DeviceModel"),
@@ -130,7 +130,10 @@ let package = Package(
     tests("DeviceTree"),
     tests("Boot", "DeviceModel"),
     tests("LaunchPlan"),
-    tests("Machine", "KVM", "LinuxSystem"),
+    tests("Machine", "DeviceModel", "KVM", "LaunchPlan", "LinuxSystem"),
+    .testTarget(
+      name: "MicroGuestTests", dependencies: ["Channel", "DeviceTree", "MicroHost"],
+      swiftSettings: [.enableUpcomingFeature("ExistentialAny")]),
     tests("VFIO", "CLinux", "DeviceModel", "LinuxSystem", "PCI"),
     tests("HostDevices", "LinuxSystem", systemPackage),
     tests("Manifest"),

@@ -64,6 +64,7 @@ final class CPUThread: Sendable {
   }
 
   fileprivate func main(_ surroundings: CPUSurroundings) {
+    Self.acceptStopSignal()
     while let outcome = step(surroundings) {
       if case .ended(let outcome) = outcome {
         surroundings.ending.end(outcome)
@@ -138,6 +139,15 @@ final class CPUThread: Sendable {
   /// Installs the signal that ends `KVM_RUN`; once, before any thread.
   static func installStopSignal() throws(SystemCallError) {
     try retrying("install the stop signal") { clinux_ignore_signal_but_interrupt(stopSignal) }
+  }
+
+  /// The thread inherits its creator's mask, in which the signal may be blocked.
+  private static func acceptStopSignal() {
+    var set = sigset_t()
+    // SAFETY: the calls work on a local of their type.
+    unsafe sigemptyset(&set)
+    unsafe sigaddset(&set, stopSignal)
+    unsafe pthread_sigmask(SIG_UNBLOCK, &set, nil)
   }
 
   fileprivate static func run(_ start: UnsafeMutableRawPointer?) {
