@@ -197,14 +197,17 @@ final class SocketService: ServiceHandler {
       fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
     let result = kernel(Int(SYS_poll), address(&interest), 1, 0)
     guard result >= 0 else { return Reply(result) }
-    if call.arguments.1 == 1 { arm(call.object, socket, wanted) }
-    return Reply(result: Int64(UInt16(bitPattern: interest.revents)))
+    let ready = UInt32(UInt16(bitPattern: interest.revents))
+    // Armed only if the caller does not know already: else an edge would be told twice.
+    let known = wanted | EPOLLERR.rawValue | EPOLLHUP.rawValue
+    if call.arguments.1 == 1, ready & known == 0 { arm(call.object, socket, wanted) }
+    return Reply(result: Int64(ready))
   }
 
   /// IN, PRI, OUT, ERR, HUP, RDNORM, RDBAND, WRNORM, WRBAND, RDHUP: the low 14 bits.
   private static let pollable: UInt32 = 0x27df
 
-  /// Asks for one event when the socket becomes ready, or at once if it is ready.
+  /// Asks for one event when the socket becomes ready.
   private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
     table.withLock { _ in
       socket.armed |= events
