@@ -8,6 +8,8 @@ public enum HostDeviceError: Error, Equatable, CustomStringConvertible {
   case isBridge(PCIAddress, kind: String)
   /// Another function of the group has a driver that VFIO does not accept.
   case groupInUse(PCIAddress, group: Int, sibling: PCIAddress, siblingKind: String, driver: String)
+  /// Two domains would share one IOMMU group, and so reach each other's memory.
+  case groupSplit(group: Int, PCIAddress, domain: String, PCIAddress, otherDomain: String)
   /// The host itself needs the device.
   case critical(PCIAddress, kind: String, uses: [HostUse])
   /// Configuration space reads as ones.
@@ -30,6 +32,9 @@ public enum HostDeviceError: Error, Equatable, CustomStringConvertible {
     case .groupInUse(let address, let group, let sibling, let kind, let driver):
       "\(address) shares IOMMU group \(group) with \(sibling) (\(kind)), which the host uses with "
         + "driver \(driver): give that away too, unbind it, or put the device in another slot"
+    case .groupSplit(let group, let first, let domain, let second, let other):
+      "\(first) of domain \(domain) and \(second) of domain \(other) share IOMMU group \(group): "
+        + "give both to one domain"
     case .critical(let address, let kind, let uses):
       "\(address) (\(kind)) is in use by the host: "
         + uses.map(\.description).joined(separator: ", ")

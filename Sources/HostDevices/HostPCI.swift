@@ -5,11 +5,12 @@ import LinuxSystem
 /// The host's PCI functions: what there is, what may be had, taking it and giving it back.
 ///
 /// How a supervisor uses it, for each function:
-/// 1. `examine` says whether it may be had, and what to write down. It changes nothing.
+/// 1. `checkSeparation` once for all, then `examine` says whether it may be had, and what to write
+///    down. Both change nothing.
 /// 2. Write the `BindingRecord` down, durably.
 /// 3. `take` binds it to vfio-pci and verifies that. It may be repeated.
-/// 4. Open `groupNode` with `VFIOGroup`, all groups of a domain in one container; open the device,
-///    `resetByBestMethod`, pass container and device on.
+/// 4. Open all functions of a domain by `VFIODeviceSet` (from their `groupNode`s), which also resets
+///    them, and pass the descriptors of container and devices on.
 /// 5. Close all descriptors, then `giveBack(record)`: it verifies too, may be repeated, and works
 ///    from any point at which a predecessor was killed. Then strike the record out.
 public struct HostPCI {
@@ -64,6 +65,25 @@ public struct HostPCI {
     return BindingRecord(
       address: address.description, originalDriver: function.driver,
       originalOverride: function.driverOverride)
+  }
+
+  /// Throws if functions of one IOMMU group are meant for different domains: the hardware cannot
+  /// keep them apart. Functions without a group are left to `examine`.
+  ///
+  /// - Parameter domains: the domain that each function is meant for.
+  public func checkSeparation(_ domains: [PCIAddress: String]) throws(HostDeviceError) {
+    var seen: [Int: (address: PCIAddress, domain: String)] = [:]
+    for (address, domain) in domains.sorted(by: { $0.key < $1.key }) {
+      guard let group = files.function(address)?.group else { continue }
+      guard let other = seen[group] else {
+        seen[group] = (address, domain)
+        continue
+      }
+      guard other.domain == domain else {
+        throw .groupSplit(
+          group: group, other.address, domain: other.domain, address, otherDomain: domain)
+      }
+    }
   }
 
   private func check(

@@ -121,6 +121,17 @@ private let chipset = PCIAddress(segment: 0, bus: 0, slot: 0x1F, function: 2)
     #expect(refusal(storage)?.contains("nvme0n1 is mounted at /") == true)
   }
 
+  @Test func groupIsNotSplitBetweenDomains() throws {
+    let bridge = PCIAddress(segment: 0, bus: 0, slot: 0x1F, function: 0)
+    try fake.host.checkSeparation([network: "a", storage: "b", chipset: "c", bridge: "c"])
+    #expect(
+      throws: HostDeviceError.groupSplit(
+        group: 9, bridge, domain: "b", chipset, otherDomain: "a")
+    ) {
+      try fake.host.checkSeparation([network: "a", chipset: "a", bridge: "b"])
+    }
+  }
+
   @Test func missingDriverIsNamed() {
     _ = system("rmdir '\(fake.root)/sys/bus/pci/drivers/vfio-pci'")
     #expect(refusal(storage) == "driver vfio-pci is not loaded (modprobe vfio-pci)")
