@@ -13,6 +13,7 @@ public struct GuestBuild {
     try module()
     try vosguest()
     try libvos()
+    try micro()
   }
 
   /// The kernel module, against the headers of the very kernel that the domains boot.
@@ -64,6 +65,35 @@ public struct GuestBuild {
         try move(fresh, over: target)
       }
     }
+  }
+
+  /// The micro guests, PVH ELF files: out/guest/micro/NAME.
+  private func micro() throws {
+    let folder = "guest-kernels/micro"
+    guard exists(workspace.path(folder + "/build")) else { return }
+    let sources = [folder, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
+    let target = workspace.guest.appending(path: "micro")
+    try SwiftBuild(workspace).incremental("micro", sources, products: [target]) { log in
+      try Console.shared.step("build the micro guests") {
+        let scratch = workspace.path(folder + "/.build")
+        try run([workspace.path(folder + "/build").path, scratch.path], log: log)
+        let built = scratch.appending(path: "x86_64-unknown-none-elf/release")
+        try remove(target)
+        for name in try FileManager.default.contentsOfDirectory(atPath: built.path) {
+          let file = built.appending(path: name)
+          if !name.contains("."), isProgram(file) {
+            try install(file, at: target.appending(path: name))
+          }
+        }
+      }
+    }
+  }
+
+  /// Whether `file` begins as an ELF file does.
+  private func isProgram(_ file: URL) -> Bool {
+    guard let handle = try? FileHandle(forReadingFrom: file) else { return false }
+    defer { try? handle.close() }
+    return (try? handle.read(upToCount: 4)) == Data([0x7f, 0x45, 0x4c, 0x46])
   }
 
   /// Copies a folder of the checkout to out/build, at the same place relative to Sources.

@@ -15,13 +15,15 @@ public struct SwiftBuild {
 
   public init(_ workspace: Workspace) { self.workspace = workspace }
 
-  /// The programs of the root package: out/bin/{vosctl,vosd,vosvmm}.
+  /// The programs of the root package: out/bin/{vosctl,vosd,vosvmm,vosbench}.
   public func host() throws {
     let sources = ["Package.swift", "Sources"].map(workspace.path)
-    try incremental("host", sources, products: ["vosctl", "vosd", "vosvmm"].map(bin)) { log in
-      try Console.shared.step("build vosctl and vosd (release)") {
+    try incremental("host", sources, products: ["vosctl", "vosd", "vosvmm", "vosbench"].map(bin)) {
+      log in
+      try Console.shared.step("build vosctl, vosd and vosbench (release)") {
         try swift(
-          ["--static-swift-stdlib"], products: ["vosctl", "vosd"], package: workspace.root,
+          ["--static-swift-stdlib"], products: ["vosctl", "vosd", "vosbench"],
+          package: workspace.root,
           scratch: ".build-release", into: workspace.bin, log: log)
       }
       try Console.shared.step("build vosvmm (release, static)") {

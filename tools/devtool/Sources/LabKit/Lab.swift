@@ -9,7 +9,7 @@ public final class Lab {
   private let process: pid_t
   private let child: Child?
   /// How long the lab host may take to its agent's first answer, on a busy machine.
-  private static let bootSeconds = 120.0
+  private static let bootSeconds = 300.0
   private static let lastLines = 15
 
   private init(

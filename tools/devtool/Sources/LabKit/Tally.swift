@@ -16,6 +16,16 @@ public struct Tally: Equatable, Sendable {
     skipped += other.skipped
   }
 
+  /// Reads what a test script prints: lines that begin with "ok   " or "FAIL ".
+  public init(scriptOutput text: String, suite: String, code: Int32) {
+    for line in text.split(separator: "\n") {
+      if line.hasPrefix("ok   ") { passed += 1 }
+      if line.hasPrefix("FAIL ") { failed.append("\(suite): \(line.dropFirst(5))") }
+    }
+    if code != 0, failed.isEmpty { failed.append("\(suite): exited with \(code)") }
+    if code == 0, passed == 0 { failed.append("\(suite): ran no test") }
+  }
+
   /// Reads what `swift test` prints with Swift Testing.
   ///
   /// Lines: `✔ Test NAME passed after …`, `✘ Test NAME failed after …`, `➜ Test NAME skipped: "…"`,

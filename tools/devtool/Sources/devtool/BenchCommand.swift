@@ -5,16 +5,22 @@ import LabKit
 
 struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure in the lab, and print a table or JSON.")
+    commandName: "bench", abstract: "Measure, and print a table or JSON.",
+    discussion: """
+      memory and boot are measured in the lab, with QEMU there as the peer; calls on this machine's \
+      own /dev/kvm, between two micro guests.
+      """)
 
   enum Name: String, CaseIterable, ExpressibleByArgument {
     /// Memory of each monitor beyond guest RAM, and QEMU's.
     case memory
     /// Time to a guest's boot, and QEMU's.
     case boot
+    /// Null calls between two micro guests.
+    case calls
   }
 
-  @Argument(help: "What to measure: \(Name.allCases.map(\.rawValue).joined(separator: " or ")).")
+  @Argument(help: "What to measure: \(Name.allCases.map(\.rawValue).joined(separator: ", ")).")
   var name: Name
   @Flag(help: "Print one JSON object instead of the table.") var json = false
   @Flag(help: "Use what is in out/ as it is.") var noBuild = false
@@ -22,6 +28,7 @@ struct BenchCommand: ParsableCommand {
   func run() throws {
     let workspace = try Workspace()
     if !noBuild { try BuildCommand.buildAll(workspace) }
+    if name == .calls { return try measureCalls(workspace) }
     let lab = try Console.shared.step("start the lab host") {
       try Lab.start(workspace, name: "bench-\(getpid())", configure: Peer.share)
     }
@@ -31,7 +38,17 @@ struct BenchCommand: ParsableCommand {
     switch name {
     case .memory: try measureMemory(system, peer)
     case .boot: try measureBoot(system, peer)
+    case .calls: break
     }
+  }
+
+  /// vosbench does it all; its exit code is ours.
+  private func measureCalls(_ workspace: Workspace) throws {
+    let guests = workspace.guest.appending(path: "micro").path
+    let program = workspace.bin.appending(path: "vosbench").path
+    let child = try Child([program, "calls", "--guests", guests] + (json ? ["--json"] : []))
+    let code = try child.wait()
+    if code != 0 { throw ExitCode(code) }
   }
 
   private func measureMemory(_ system: VosSystem, _ peer: Peer) throws {

@@ -43,8 +43,7 @@ struct PackageTests {
   private static let packages = [
     (path: ".", name: "vos"), (path: "tools/devtool", name: "devtool"),
     (path: "guest-kernels/linux/vosguest", name: "vosguest"),
-    (path: "guest-kernels/linux/libvos", name: "libvos"),
-    (path: "guest-kernels", name: "micro guests"),
+    (path: "guest-kernels/micro", name: "micro guests"),
   ]
 
   init(_ workspace: Workspace) { self.workspace = workspace }
@@ -58,7 +57,35 @@ struct PackageTests {
       tally.add(try test(path, name))
       if Interrupts.raised { throw Failure("interrupted") }
     }
+    tally.add(try testLibvos())
     return tally
+  }
+
+  /// libvos against real programs; the script makes /dev/vos, so only root can run it.
+  private func testLibvos() throws -> Tally {
+    let script = workspace.path("guest-kernels/linux/libvos/tests/run")
+    var tally = Tally()
+    guard exists(script) else { return tally }
+    guard getuid() == 0 else {
+      tally.skipped.append("libvos: its tests make /dev/vos, which only root can do")
+      return tally
+    }
+    let work = workspace.run.appending(path: "libvos-\(getpid())")
+    try workspace.makeFolder(work)
+    defer { try? remove(work) }
+    let log = try workspace.log("test-libvos")
+    var code: Int32 = 0
+    do {
+      try Console.shared.step("test libvos with real programs") {
+        try LabKit.run([script.path, work.path], log: log)
+      }
+    } catch {
+      guard !Interrupts.raised else { throw error }
+      Console.shared.say("\(error)")
+      code = 1
+    }
+    let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+    return Tally(scriptOutput: text, suite: "libvos", code: code)
   }
 
   private func test(_ path: String, _ name: String) throws -> Tally {
