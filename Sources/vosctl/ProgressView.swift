@@ -28,6 +28,8 @@ struct ProgressView {
     _ client: ControlClient, interrupts: Interrupts?, cancel: () -> Void
   ) throws {
     var cancelled = false
+    // vosd hangs up last: when the connection is closed, everything that it said is true.
+    defer { while client.fill() {} }
     while true {
       while let incoming = client.next() {
         if try take(incoming) { return }

@@ -77,6 +77,7 @@ struct VosDaemon: ParsableCommand {
     let asked = daemon.run(launcher: launcher)
     // What could not be given back stays in the journal for the next run.
     if daemon.leftNothingBehind { directory.remove() }
+    daemon.sayGoodbye()
     return asked
   }
 

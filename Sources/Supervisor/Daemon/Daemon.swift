@@ -99,7 +99,7 @@ public final class Daemon {
   /// Whether every device went back, so that the journal is no longer needed.
   public var leftNothingBehind: Bool { remains.isEmpty }
 
-  /// Runs until the system has ended.
+  /// Runs until the system has ended. Call `sayGoodbye` once all traces are removed.
   ///
   /// - Parameter launcher: the connection that waits for `up`; its going away before the system is
   ///   up undoes everything.
@@ -117,7 +117,8 @@ public final class Daemon {
       takeStep()
       tick()
     }
-    return finish()
+    listener = nil
+    return outcome == .asked && remains.isEmpty
   }
 
   private func begin() {
@@ -237,16 +238,12 @@ public final class Daemon {
     taken = []
   }
 
-  /// Tells those who wait how it ended, and closes everything.
-  private func finish() -> Bool {
-    let asked = outcome == .asked && remains.isEmpty
+  /// Tells those who wait how it ended. Last of all: whoever hears it may start the system again.
+  public func sayGoodbye() {
     for client in clients.values {
       if case .waiting = client.role { client.finish(lastWord(to: client)) } else { client.breakOff() }
     }
     flushAll(until: EventLoop.now() + 2)
-    clients = [:]
-    listener = nil
-    return asked
   }
 
   private func lastWord(to client: ClientConnection) -> Reply {

@@ -84,9 +84,9 @@ extension Daemon {
     _ hold: DescriptorBag
   ) throws(DeviceProblem) {
     guard !domain.plan.devices.isEmpty else { return }
-    let opened = try devices.open(
-      domain.plan.devices.map(\.address), owned: Set(taken.map(\.address)))
-    hold.keep(opened.bag)
+    let opened = try devices.open(domain.plan.devices.map(\.address))
+    hold.keep(opened.owner)
+    for note in opened.notes { log.info("domain \(domain.name): \(note)") }
     plan.vfioContainer = builder.add(opened.container)
     for (device, number) in zip(domain.plan.devices, opened.devices) {
       plan.vfio.append(

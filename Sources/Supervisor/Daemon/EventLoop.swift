@@ -63,7 +63,7 @@ final class EventLoop {
 /// Descriptors that are closed together.
 final class DescriptorBag {
   private var numbers: [Int32] = []
-  private var bags: [DescriptorBag] = []
+  private var others: [AnyObject] = []
 
   deinit {
     for number in numbers { close(number) }
@@ -76,6 +76,6 @@ final class DescriptorBag {
     return number
   }
 
-  /// Keeps another bag's descriptors as long as its own.
-  func keep(_ bag: DescriptorBag) { bags.append(bag) }
+  /// Keeps another owner of descriptors for as long as itself.
+  func keep(_ owner: AnyObject) { others.append(owner) }
 }

@@ -11,12 +11,13 @@ enum ChildProcess {
   /// Starts `arguments[0]`, a path.
   ///
   /// - Parameters:
-  ///   - passed: becomes descriptor 3. Everything else of ours is close-on-exec.
+  ///   - passed: becomes descriptor 3. Nothing above it is passed, whatever we inherited.
   ///   - output: becomes standard output and standard error; standard input is /dev/null.
   ///   - newSession: detach from the terminal (setsid(2)).
   static func spawn(
     _ arguments: [String], passed: Int32, output: Int32, newSession: Bool
   ) throws(SystemCallError) -> Int32 {
+    closeOnExecAll()
     var actions = unsafe posix_spawn_file_actions_t()
     var attributes = posix_spawnattr_t()
     // SAFETY: both are locals that are initialised here and destroyed before they go.
@@ -47,6 +48,13 @@ enum ChildProcess {
       throw SystemCallError("start \(arguments[0])", errno: Errno(rawValue: result))
     }
     return pid
+  }
+
+  /// Our own descriptors are close-on-exec from the start; those that we inherited may not be.
+  private static func closeOnExecAll() {
+    for number in directoryEntries("/proc/self/fd").compactMap({ Int32($0) }) where number > 2 {
+      _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+    }
   }
 
   /// POSIX_SPAWN_SETSID of glibc's spawn.h, hidden behind a feature macro.

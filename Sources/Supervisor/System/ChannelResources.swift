@@ -96,25 +96,29 @@ final class ChannelResources {
     view.page(of: side).announce(.absent, generation: 0)
   }
 
-  /// Calls counted by the client's processes and by its kernel, read from the slices' headers.
+  /// Calls counted by the client's processes, living and dead, and by its kernel, read from the
+  /// slices' headers.
   func counters() -> (fast: UInt64, fallback: UInt64, kernel: UInt64) {
     let geometry = plan.geometry
-    var sums: (fast: UInt64, fallback: UInt64, kernel: UInt64) = (0, 0, 0)
-    for index in 0..<geometry.sliceCount {
-      let at = geometry.slicesOffset + index * geometry.sliceStride + Self.countersOffset
-      guard let bytes = mapping.copy(from: at, count: 16) else { continue }
-      let words = [bytes.prefix(8), bytes.suffix(8)].map { part in
-        part.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
-      }
-      // Slice 0 is the kernel's own. Guests write these words: sums wrap, they do not trap.
-      if index == 0 {
-        sums.kernel = words[0]
-      } else {
-        sums.fast &+= words[0]
-        sums.fallback &+= words[1]
-      }
+    // Slice 0 is the kernel's own. Guests write these words: sums wrap, they do not trap.
+    let own = counterWords(slice: 0, at: geometry)
+    var sums = (fast: own[2], fallback: own[3], kernel: own[0])
+    for index in 1..<max(1, geometry.sliceCount)
+    where view.sliceEntry(index).state == .live {
+      let words = counterWords(slice: index, at: geometry)
+      sums.fast &+= words[0]
+      sums.fallback &+= words[1]
     }
     return sums
+  }
+
+  /// The four words of line 2 of a slice's header.
+  private func counterWords(slice: Int, at geometry: Geometry) -> [UInt64] {
+    let offset = geometry.slicesOffset + slice * geometry.sliceStride + Self.countersOffset
+    let bytes = mapping.copy(from: offset, count: 32) ?? [UInt8](repeating: 0, count: 32)
+    return (0..<4).map { word in
+      (0..<8).reduce(UInt64(0)) { $0 | UInt64(bytes[word * 8 + $1]) << UInt64(8 * $1) }
+    }
   }
 
   /// Of vos_slice_header.fast_calls; fallback_calls follows.

@@ -22,9 +22,7 @@ protocol DeviceHost: AnyObject {
   /// Gives it back to what it had, and verifies that.
   func giveBack(_ device: JournalRecord.Device) throws(DeviceProblem)
   /// Opens the devices of one domain, all in one new container; reset and verified.
-  ///
-  /// - Parameter owned: all functions that the system has taken.
-  func open(_ addresses: [String], owned: Set<String>) throws(DeviceProblem) -> OpenDevices
+  func open(_ addresses: [String]) throws(DeviceProblem) -> OpenDevices
 }
 
 /// The open devices of one domain.
@@ -32,6 +30,8 @@ struct OpenDevices {
   var container: Int32
   /// In the order asked for.
   var devices: [Int32]
-  /// Owns all of them.
-  var bag: DescriptorBag
+  /// How each was reset, for the log.
+  var notes: [String]
+  /// Keeps all of them open.
+  var owner: AnyObject
 }

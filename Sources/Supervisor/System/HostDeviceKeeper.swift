@@ -43,83 +43,28 @@ final class HostDeviceKeeper: DeviceHost {
     }
   }
 
-  func open(
-    _ addresses: [String], owned: Set<String>
-  ) throws(DeviceProblem) -> OpenDevices {
-    let paths = try groupPaths(of: addresses)
+  func open(_ addresses: [String]) throws(DeviceProblem) -> OpenDevices {
+    var requests: [VFIODeviceSet.Request] = []
+    for address in addresses {
+      let place = try Self.address(address)
+      let path = try Self.problem(nil) { () throws(HostDeviceError) in
+        try host.groupNode(of: place)
+      }
+      guard let number = path.split(separator: "/").last.flatMap({ Int($0) }) else {
+        throw DeviceProblem("\(address): \(path) is no VFIO group")
+      }
+      requests.append(
+        VFIODeviceSet.Request(address: address, group: number, groupPath: path))
+    }
     do throws(VFIOError) {
-      return try open(addresses, paths, owned)
+      let set = try VFIODeviceSet(requests)
+      return OpenDevices(
+        container: set.containerDescriptor, devices: set.deviceDescriptors,
+        notes: zip(addresses, set.resets).map { "\($0): \($1)" }, owner: set)
     } catch {
       throw DeviceProblem(
         "devices \(addresses.joined(separator: ", ")) cannot be opened by VFIO: \(error)")
     }
-  }
-
-  /// The group nodes of `addresses`, each once, and which one each address is in.
-  private func groupPaths(of addresses: [String]) throws(DeviceProblem) -> [String] {
-    var paths: [String] = []
-    for address in addresses {
-      let place = try Self.address(address)
-      paths.append(
-        try Self.problem(nil) { () throws(HostDeviceError) in try host.groupNode(of: place) })
-    }
-    return paths
-  }
-
-  /// Container, groups and devices, in the order that VFIO wants; each device is reset and shown to
-  /// answer before anybody gets it.
-  private func open(
-    _ addresses: [String], _ paths: [String], _ owned: Set<String>
-  ) throws(VFIOError) -> OpenDevices {
-    let bag = DescriptorBag()
-    let container = try VFIOContainer.open()
-    // Groups stay open with their devices: the kernel counts a device as a user of its group.
-    var groups: [String: Int32] = [:]
-    for path in paths where groups[path] == nil {
-      let group = try VFIOGroup.open(path)
-      try group.join(container)
-      groups[path] = bag.put(try Self.copy(group.descriptor))
-    }
-    try container.enableTypeOne()
-    var devices: [Int32] = []
-    for (address, path) in zip(addresses, paths) {
-      guard let number = groups[path] else { continue }
-      let group = VFIOGroup(owning: try Self.copy(number), path: path)
-      let device = try group.device(address)
-      _ = try device.resetByBestMethod(owned: owned, groups: Self.numbered(groups))
-      devices.append(bag.put(try Self.copy(device.descriptor)))
-    }
-    return OpenDevices(
-      container: bag.put(try Self.copy(container.descriptor)), devices: devices, bag: bag)
-  }
-
-  /// Group descriptors by the number that ends their path.
-  private static func numbered(_ groups: [String: Int32]) -> [Int: Int32] {
-    var result: [Int: Int32] = [:]
-    for (path, descriptor) in groups {
-      if let number = path.split(separator: "/").last.flatMap({ Int($0) }) {
-        result[number] = descriptor
-      }
-    }
-    return result
-  }
-
-  private static func copy(
-    _ descriptor: borrowing OwnedDescriptor
-  ) throws(VFIOError) -> OwnedDescriptor {
-    do throws(SystemCallError) {
-      return try descriptor.duplicate()
-    } catch {
-      throw .call(error)
-    }
-  }
-
-  private static func copy(_ number: Int32) throws(VFIOError) -> OwnedDescriptor {
-    let copy = fcntl(number, F_DUPFD_CLOEXEC, 3)
-    guard copy >= 0 else {
-      throw .call(SystemCallError("duplicate descriptor \(number)", errno: currentErrno()))
-    }
-    return OwnedDescriptor(owning: copy)
   }
 
   private static func address(_ text: String) throws(DeviceProblem) -> PCIAddress {
