@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -174,4 +175,14 @@ int clinux_ignore_signal_but_interrupt(int signal_number)
 	struct sigaction action = { .sa_handler = do_nothing };
 
 	return sigaction(signal_number, &action, NULL);
+}
+
+int clinux_get_processors(unsigned char *set, size_t count)
+{
+	return sched_getaffinity(0, count, (cpu_set_t *)set);
+}
+
+int clinux_set_processors(const unsigned char *set, size_t count)
+{
+	return sched_setaffinity(0, count, (const cpu_set_t *)set);
 }

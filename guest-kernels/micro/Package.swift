@@ -47,5 +47,8 @@ let package = Package(
     .target(name: "CMicro", cSettings: freestanding),
     .target(name: "MicroRuntime", dependencies: ["CMicro", "Channel"], swiftSettings: embedded),
     guest("probe"),
+    guest("doorbell"),
+    guest("calls-client"),
+    guest("calls-service"),
   ]
 )

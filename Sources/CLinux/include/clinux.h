@@ -57,6 +57,13 @@ ssize_t clinux_send_descriptors(int fd, const void *bytes, size_t count, const i
 ssize_t clinux_receive_descriptors(int fd, void *bytes, size_t capacity, int *descriptors,
 				   size_t *descriptor_count);
 
+/*
+ * Processors that the calling thread may run on, as a bit set of `count` bytes
+ * (sched_getaffinity, sched_setaffinity). 0, or -1 with errno.
+ */
+int clinux_get_processors(unsigned char *set, size_t count);
+int clinux_set_processors(const unsigned char *set, size_t count);
+
 #include "clinux_kvm.h"
 #include "clinux_vfio.h"
 

@@ -9,6 +9,8 @@ public struct Ivshmem {
   public let registers: Range<UInt64>
   /// BAR 2.
   public let region: Range<UInt64>
+  /// Whether it can interrupt this guest (it has MSI-X).
+  public let hasMessages: Bool
 
   public static let identity: UInt32 = 0x1110_1AF4
   private static let position: UInt64 = 0x8
@@ -28,6 +30,7 @@ public struct Ivshmem {
 
   init?(_ device: PCIDevice) {
     self.device = device
+    hasMessages = device.capability(Self.msixCapability) != nil
     registers = device.memoryBAR(0)
     region = device.memoryBAR(2)
     guard !registers.isEmpty, !region.isEmpty else { return nil }

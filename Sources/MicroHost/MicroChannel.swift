@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+import CVosABI
+public import Channel
+import LaunchPlan
+import LinuxSystem
+
+/// A channel between two micro guests, laid out and held by the host, as the supervisor would.
+public final class MicroChannel {
+  /// The host's view of the region.
+  public let region: ChannelRegion
+  private let memory: OwnedDescriptor
+  private let mapping: SharedMapping
+  /// Whom each rings: peers `VOS_PEER_CLIENT` and `VOS_PEER_SERVICE`.
+  private let clientEvent: EventDescriptor
+  private let serviceEvent: EventDescriptor
+
+  private static let pciSlot = 3
+  private static let pageBytes = UInt64(VOS_PAGE_BYTES)
+
+  /// A channel with one slice and an arena of `arenaBytes`.
+  public init(arenaBytes: Int = 64 << 10) throws(MicroHostError) {
+    let geometry: Geometry
+    do throws(GeometryError) {
+      geometry = try Geometry.layout(
+        channel: 1, carries: VOS_CARRIES_SOCKETS, sliceCount: 1, slotCount: 4,
+        arenaBytes: arenaBytes)
+    } catch {
+      throw .channel(error)
+    }
+    do throws(SystemCallError) {
+      let fresh = try OwnedDescriptor.sharedMemory(
+        name: "vos-micro", byteCount: geometry.regionBytes)
+      mapping = try SharedMapping(fresh, byteCount: geometry.regionBytes)
+      memory = fresh
+      clientEvent = try EventDescriptor()
+      serviceEvent = try EventDescriptor()
+    } catch {
+      throw .system(error)
+    }
+    let name = Array("micro".utf8)
+    do throws(GeometryError) {
+      // SAFETY: fresh zeroed memory of the geometry's size, mapped while `self` lives.
+      region = try unsafe ChannelRegion(
+        formatting: mapping.baseAddress, geometry: geometry, name: name.span)
+    } catch {
+      throw .channel(error)
+    }
+    region.announce(.client, life: .alive, generation: 1)
+    region.announce(.service, life: .alive, generation: 1)
+  }
+
+  /// The plan of `side`'s function; `add` takes a descriptor along and tells its index.
+  func plan(_ side: ChannelSide, add: (Int32) -> Int) -> LaunchPlan.Ivshmem {
+    let isClient = side == .client
+    let events = (clientEvent.descriptor.rawValue, serviceEvent.descriptor.rawValue)
+    let own = add(isClient ? events.0 : events.1)
+    let other = add(isClient ? events.1 : events.0)
+    let page = Self.pageBytes
+    let peersPage = UInt64(isClient ? VOS_SERVICE_PAGE_OFFSET : VOS_CLIENT_PAGE_OFFSET)
+    return LaunchPlan.Ivshmem(
+      slot: Self.pciSlot, region: add(memory.rawValue),
+      regionBytes: UInt64(region.geometry.regionBytes), peer: UInt16(side.rawValue),
+      vectors: [own],
+      remotes: [.init(peer: UInt16(side.other.rawValue), vectors: [other])],
+      readOnly: [.init(offset: 0, byteCount: page), .init(offset: peersPage, byteCount: page)])
+  }
+
+  /// A 64-bit word of the first slice's arena, at `offset`, a multiple of 8 within the bench page.
+  @unsafe
+  private func word(_ offset: Int) -> UnsafeMutablePointer<UInt64> {
+    precondition(offset >= 0 && offset < BenchPage.byteCount)
+    let start = region.geometry.slicesOffset + region.geometry.arenaOffset + offset
+    // SAFETY: the arena is at least a page; the mapping lives as long as `self`.
+    return unsafe (mapping.baseAddress + start).assumingMemoryBound(to: UInt64.self)
+  }
+
+  /// The step that the measuring guest has reached.
+  public var step: UInt64 {
+    // SAFETY: a word of the bench page.
+    unsafe vos_load_acquire64(word(BenchPage.step))
+  }
+
+  /// The measuring guest's time stamp counter, while it waits for the gate.
+  public var ticks: UInt64 {
+    // SAFETY: a word of the bench page.
+    unsafe vos_load_acquire64(word(BenchPage.ticks))
+  }
+
+  /// Lets the measuring guest go on from `step`.
+  public func openGate(_ step: UInt64) {
+    // SAFETY: a word of the bench page, which only the host writes.
+    unsafe vos_store_release64(word(BenchPage.gate), step)
+  }
+}

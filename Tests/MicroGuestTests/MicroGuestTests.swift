@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+import Channel
+import DeviceTree
+import Foundation
+import MicroHost
+import Testing
+
+private let seconds = 60
+
+/// Micro guests in machines of this process, on /dev/kvm.
+@Suite(.serialized, .enabled(if: Surroundings.hasKVM, "/dev/kvm cannot be opened"))
+struct MicroGuestTests {
+  private func passed(_ lines: [String]) -> Set<String> {
+    Set(lines.filter { $0.hasPrefix("PASS ") }.map { String($0.dropFirst(5)) })
+  }
+
+  @Test func probeFindsEverythingInPlace() throws {
+    let tree = try DomainDescription(
+      domain: "probe", system: "test", generation: 1, processorCount: 1,
+      memoryByteCount: 32 << 20
+    ).encoded()
+    let guest = try MicroGuest(
+      "probe", kernel: try Surroundings.guest("probe"), commandLine: "hello probe",
+      deviceTree: tree, channel: (try MicroChannel(), .client))
+    try guest.start()
+    let lines = try guest.finish(seconds: seconds)
+    #expect(
+      passed(lines) == [
+        "console", "start-info", "device-tree", "acpi", "memory", "self-interrupt",
+        "ring-3-call", "ring-3-no-halt", "ring-3-no-idt", "pci", "ecam", "ivshmem-bars",
+        "ivshmem-revision", "ivshmem-registers", "ivshmem-memory", "channel",
+      ])
+    #expect(lines.contains("INFO command-line hello probe"))
+    #expect(lines.contains("INFO pci 3 0x11101af4"))
+    #expect(lines.contains("INFO ivshmem-peer 0"))
+  }
+
+  @Test func probeRunsWithoutAChannel() throws {
+    let guest = try MicroGuest("bare", kernel: try Surroundings.guest("probe"))
+    try guest.start()
+    let lines = try guest.finish(seconds: seconds)
+    #expect(lines.contains("INFO no-ivshmem"))
+    #expect(passed(lines).contains("pci"))
+  }
+
+  @Test func doorbellsWakeTheOtherGuest() throws {
+    let channel = try MicroChannel()
+    let kernel = try Surroundings.guest("doorbell")
+    let guests = [
+      try MicroGuest("ringing", kernel: kernel, channel: (channel, .client)),
+      try MicroGuest("answering", kernel: kernel, channel: (channel, .service)),
+    ]
+    for guest in guests { try guest.start() }
+    for lines in try finishAll(guests) { #expect(passed(lines) == ["doorbell"]) }
+  }
+
+  @Test(.enabled(if: usableProcessors().count >= 2, "two processors are needed to spin on"))
+  func callsAreServedWithoutDoorbells() throws {
+    let channel = try MicroChannel()
+    let processors = usableProcessors()
+    let client = try MicroGuest(
+      "client", kernel: try Surroundings.guest("calls-client"), commandLine: "brief",
+      channel: (channel, .client))
+    let service = try MicroGuest(
+      "service", kernel: try Surroundings.guest("calls-service"), channel: (channel, .service))
+    try service.start(on: processors[0])
+    try client.start(on: processors[1])
+    let lines = try finishAll([client, service])
+    #expect(passed(lines[0]) == ["calls-client"])
+    #expect(passed(lines[1]) == ["calls-service"])
+    #expect(lines[0].contains("RESULT null_call_ticks_count 2000"))
+    #expect(lines[0].contains("RESULT doorbell_ticks_count 20"))
+    #expect(lines[0].contains("RESULT rings 0"))
+    // Warm-ups, calls, two raw games, the doorbells' counter and the end.
+    #expect(lines[1].contains("RESULT served 2104"))
+  }
+
+  @Test func aGuestWithoutAPeerIsStopped() throws {
+    let guest = try MicroGuest(
+      "alone", kernel: try Surroundings.guest("calls-service"),
+      channel: (try MicroChannel(), .service))
+    try guest.start()
+    #expect(throws: MicroHostError.self) { try guest.finish(seconds: 1) }
+  }
+
+  /// Waits for all, so that a failure of one leaves none behind.
+  private func finishAll(_ guests: [MicroGuest]) throws -> [[String]] {
+    let results = guests.map { guest in Result { try guest.finish(seconds: seconds) } }
+    return try results.map { try $0.get() }
+  }
+}
+
+/// The same guests under another monitor, so that they rely on nothing but the specifications.
+@Suite(.enabled(if: Surroundings.hasQEMU, "qemu-system-x86_64 is missing"))
+struct ForeignMonitorTests {
+  @Test func probeRunsUnderQEMU() throws {
+    let output = try Surroundings.run(
+      Surroundings.qemu,
+      [
+        "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "64M", "-nic", "none", "-nographic",
+        "-no-reboot", "-kernel", try Surroundings.guest("probe"),
+        "-object", "memory-backend-memfd,id=m,size=1M,share=on",
+        "-device", "ivshmem-plain,memdev=m",
+      ], seconds: 60)
+    let passed = Set(
+      output.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("PASS ") })
+    #expect(passed.isSuperset(of: ["PASS pci", "PASS acpi", "PASS ring-3-call", "PASS ecam"]))
+    #expect(passed.contains("PASS ivshmem-memory"))
+    #expect(!output.contains("FAIL"), "\(output)")
+  }
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Serves null calls from ring 3, spinning, until it is told to stop.
+import CMicro
+import CVosABI
+import Channel
+import MicroRuntime
+
+/// Where the interrupt handler counts doorbells; 0 before the client has said.
+nonisolated(unsafe) var doorbellCounter: UInt64 = 0
+
+/// Looks at the slice table once in so many looks at the slots.
+private let looksBetweenTables = 4096
+
+/// Runs in ring 3 on the channel mapped at `base`; returns the calls served.
+private func serve(_ region: ChannelRegion) -> Int64 {
+  var port = ServicePort(region: region)
+  region.page(of: .service).announce(.ready, generation: 1)
+  var served: Int64 = 0
+  while true {
+    while port.nextChange() != nil {}
+    for _ in 0..<looksBetweenTables {
+      guard let request = port.next() else { continue }
+      let isLast = request.call.number == BenchCall.stop
+      answer(request, port)
+      served += 1
+      if isLast { return served }
+    }
+  }
+}
+
+private func answer(_ request: Request, _ port: borrowing ServicePort) {
+  var reply = Reply(result: 0)
+  switch UInt32(request.call.number) {
+  case VOS_CALL_NULL, UInt32(BenchCall.stop): break
+  case UInt32(BenchCall.raw), UInt32(BenchCall.countDoorbells):
+    // SAFETY: the port has checked the window; lines are accessed atomically.
+    let bytes = unsafe port.bytes(request)
+    guard bytes.count >= BenchPage.byteCount, let base = bytes.baseAddress else {
+      reply = Reply(result: -22)
+      break
+    }
+    if request.call.number == BenchCall.countDoorbells {
+      unsafe doorbellCounter = UInt64(UInt(bitPattern: base + BenchPage.doorbells))
+      break
+    }
+    // The reply goes first: it says that the service is ready to play.
+    _ = port.complete(request, reply)
+    unsafe echo((base + BenchPage.raw).assumingMemoryBound(to: UInt64.self), request.call)
+    return
+  default: reply = Reply(result: -38)
+  }
+  _ = port.complete(request, reply)
+}
+
+/// Answers each odd number of the line with the even one after it.
+@unsafe
+private func echo(_ line: UnsafeMutablePointer<UInt64>, _ call: Call) {
+  var next: UInt64 = 1
+  for _ in 0..<call.arguments.0 {
+    // SAFETY: a line of the window, checked by the caller.
+    while unsafe vos_load_acquire64(line) != next {}
+    unsafe vos_store_release64(line, next &+ 1)
+    next &+= 2
+  }
+}
+
+/// Lets the handler count doorbells while ring 3 serves.
+private func countDoorbells(_ device: Ivshmem) -> Bool {
+  let vector = Interrupts.firstVector
+  Interrupts.handle(vector) {
+    let counter = unsafe doorbellCounter
+    guard counter != 0 else { return }
+    // SAFETY: a line of the region, which is mapped for as long as the guest runs.
+    _ = unsafe vos_fetch_add64(
+      Memory.pointer(counter).assumingMemoryBound(to: UInt64.self), 1)
+  }
+  guard device.route(entry: 0, to: vector) else { return false }
+  LocalAPIC.enableInterrupts()
+  return true
+}
+
+private func run() -> String? {
+  guard let device = Ivshmem.first() else { return "no ivshmem device" }
+  guard let channel = try? device.channel() else { return "no channel" }
+  if !countDoorbells(device) { Console.line("INFO no-doorbell") }
+  // SAFETY: never freed, in memory that ring 3 may touch; ring 3 is its only user.
+  let context = UnsafeMutablePointer<ChannelRegion>.allocate(capacity: 1)
+  unsafe context.initialize(to: channel)
+  let served = unsafe UserMode.run(
+    { serve(unsafe $0!.assumingMemoryBound(to: ChannelRegion.self).pointee) }, context)
+  if served < 0 { return "ring 3 ended with \(served)" }
+  Console.line("RESULT served \(served)")
+  return nil
+}
+
+report("calls-service", run())
