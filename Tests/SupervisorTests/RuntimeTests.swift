@@ -42,6 +42,10 @@ final class FakeDevices: DeviceHost {
   /// Looked at before each change.
   var beforeTake: (JournalRecord.Device) -> Void = { _ in }
 
+  func checkSeparation(_ owners: [String: String]) throws(DeviceProblem) {
+    if failing.contains("separate") { throw DeviceProblem("one group, two domains") }
+  }
+
   func examine(
     _ address: String, for domain: String, together: Set<String>
   ) throws(DeviceProblem) -> JournalRecord.Device {

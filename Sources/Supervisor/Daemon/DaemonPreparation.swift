@@ -67,7 +67,12 @@ extension Daemon {
 
   private func examineDevices() throws(DeviceProblem) {
     var found: [JournalRecord.Device] = []
-    let together = Set(layout.manifest.domains.flatMap(\.devices))
+    var owners: [String: String] = [:]
+    for domain in layout.manifest.domains {
+      for address in domain.devices { owners[address] = domain.name }
+    }
+    try devices.checkSeparation(owners)
+    let together = Set(owners.keys)
     for domain in layout.manifest.domains {
       for address in domain.devices {
         found.append(try devices.examine(address, for: domain.name, together: together))

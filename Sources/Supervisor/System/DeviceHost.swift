@@ -11,6 +11,8 @@ public struct DeviceProblem: Error, Equatable, CustomStringConvertible {
 
 /// What the supervisor needs of the host's devices; the real one is `HostDeviceKeeper`.
 protocol DeviceHost: AnyObject {
+  /// Looks whether the functions can be kept apart as `owners`, the domain of each address, says.
+  func checkSeparation(_ owners: [String: String]) throws(DeviceProblem)
   /// Looks whether `address` may be taken, and notes what it has now. Changes nothing.
   ///
   /// - Parameter together: all functions that the system takes.

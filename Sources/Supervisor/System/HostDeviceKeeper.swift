@@ -12,6 +12,12 @@ final class HostDeviceKeeper: DeviceHost {
   private static let busyAttempts = 100
   private static let busyDelayMicroseconds: UInt32 = 100_000
 
+  func checkSeparation(_ owners: [String: String]) throws(DeviceProblem) {
+    var places: [PCIAddress: String] = [:]
+    for (address, domain) in owners { places[try Self.address(address)] = domain }
+    try Self.problem(nil) { () throws(HostDeviceError) in try host.checkSeparation(places) }
+  }
+
   func examine(
     _ address: String, for domain: String, together: Set<String>
   ) throws(DeviceProblem) -> JournalRecord.Device {
