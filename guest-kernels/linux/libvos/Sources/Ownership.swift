@@ -112,6 +112,10 @@ enum Ownership {
     keepingErrorNumber {
       withoutSignals {
         guard entry.exchange(word, word.with(.handing)) else { return false }
+        // The kernel last heard of the file's size before the fast writes; asking for the end
+        // makes it ask. An appending write would otherwise go to the old end.
+        let end: Int32 = 2
+        _ = unsafe real().pointee.lseek64(descriptor, 0, end)
         _ = unsafe real().pointee.lseek64(descriptor, word.offset, 0)
         _ = unsafe real().pointee.ioctl(descriptor, UInt(VOS_IOC_DETACH), 0)
         entry.store(word.with(.kernel))
