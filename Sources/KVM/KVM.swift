@@ -53,7 +53,8 @@ public struct KVMSystem: ~Copyable, Sendable {
     guard version == KVM_API_VERSION else { throw KVMError.version(Int(version)) }
     for capability in Self.required
     where clinux_ioctl(
-      descriptor.rawValue, CLINUX_KVM_CHECK_EXTENSION, UInt(capability.number)) <= 0 {
+      descriptor.rawValue, CLINUX_KVM_CHECK_EXTENSION, UInt(capability.number)) <= 0
+    {
       throw KVMError.missing(capability: capability.name)
     }
     let bytes = try kvmCall("ask for the run area's size") { [number = descriptor.rawValue] in

@@ -184,8 +184,9 @@ public struct VirtualCPU: ~Copyable, @unchecked Sendable {
     var state = try localAPIC()
     // SAFETY: the state is 1 KiB of registers; both offsets lie within it.
     unsafe withUnsafeMutableBytes(of: &state) { registers in
-      unsafe registers.storeBytes(of: UInt32(0x700), toByteOffset: 0x350, as: UInt32.self)  // ExtINT
-      unsafe registers.storeBytes(of: UInt32(0x400), toByteOffset: 0x360, as: UInt32.self)  // NMI
+      // LINT0 is ExtINT, LINT1 is NMI.
+      unsafe registers.storeBytes(of: UInt32(0x700), toByteOffset: 0x350, as: UInt32.self)
+      unsafe registers.storeBytes(of: UInt32(0x400), toByteOffset: 0x360, as: UInt32.self)
     }
     try set(state)
   }
@@ -222,7 +223,7 @@ public struct VirtualCPU: ~Copyable, @unchecked Sendable {
 
   // MARK: Statistics
 
-  /// The CPU's own statistics.
+  /// The CPU's own statistics; waits while another thread runs the CPU.
   public func statistics() throws(KVMError) -> Statistics {
     try Statistics(of: descriptor)
   }

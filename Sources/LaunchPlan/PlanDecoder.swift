@@ -11,7 +11,8 @@ extension LaunchPlan {
         line: 0, reason: "text of \(bytes.count) bytes, at most \(Limits.textBytes) allowed")
     }
     var decoder = PlanDecoder()
-    for (index, line) in bytes.split(separator: 0x0a, omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in bytes.split(separator: 0x0a, omittingEmptySubsequences: false).enumerated()
+    {
       // The text ends with a line feed, so the last piece is empty.
       if line.isEmpty, line.endIndex == bytes.endIndex { break }
       try decoder.take(line: line, number: index + 1)
@@ -199,7 +200,8 @@ struct PlanDecoder {
       else {
         throw LaunchPlanError(
           line: channel.line,
-          reason: "read-only range \(range.offset):\(range.byteCount) overlaps or leaves the region")
+          reason: "read-only range \(range.offset):\(range.byteCount) overlaps or leaves the region"
+        )
       }
       end = range.offset + range.byteCount
     }

@@ -21,10 +21,13 @@ final class CPUThread: Sendable {
   private static let stackByteCount = 256 << 10
 
   let cpu: VirtualCPU
+  /// Opened before the CPU runs: while it runs its descriptor is busy. `nil` on an old kernel.
+  let statistics: Statistics?
   private let thread = Mutex<pthread_t?>(nil)
   private let hasEnded = Atomic(false)
 
   init(_ cpu: consuming VirtualCPU) {
+    statistics = try? cpu.statistics()
     self.cpu = cpu
   }
 

@@ -10,6 +10,8 @@ final class SupervisorLink: Sendable {
   /// What the supervisor says.
   enum Command: Equatable {
     case stop
+    /// Tell how often each CPU has left the guest.
+    case statistics
     /// Something this monitor does not know; ignored.
     case unknown
     /// The supervisor is gone; the domain lives on.
@@ -35,10 +37,14 @@ final class SupervisorLink: Sendable {
   func takeCommand() -> Command? {
     do throws(SystemCallError) {
       guard let message = try socket.receive(maximum: 4096) else { return .gone }
-      return message.bytes == Array("stop".utf8) ? .stop : .unknown
-    } catch where error.errno == .wouldBlock || error.errno == .resourceTemporarilyUnavailable {
+      switch String(decoding: message.bytes, as: UTF8.self) {
+      case "stop": return .stop
+      case "statistics": return .statistics
+      default: return .unknown
+      }
+    } catch  where error.errno == .wouldBlock || error.errno == .resourceTemporarilyUnavailable {
       return nil
-    } catch where error.errno == .init(rawValue: EMSGSIZE) {
+    } catch  where error.errno == .init(rawValue: EMSGSIZE) {
       return .unknown
     } catch {
       return .gone
@@ -97,21 +103,24 @@ struct EventLoop: ~Copyable {
     self.events = events
   }
 
-  /// Waits until the machine ends. `feed` hands the guest what waits on the console.
-  func run(feed: () -> Void) -> Outcome {
+  /// Waits until the machine ends. `feed` hands the guest what waits on the console; `statistics`
+  /// says what the supervisor is told when it asks.
+  func run(feed: () -> Void, statistics: () -> String) -> Outcome {
     while true {
       if let outcome = ending.first { return outcome }
       do throws(SystemCallError) {
-        for event in try epoll.wait(maximum: 8) { handle(event.token, feed) }
+        for event in try epoll.wait(maximum: 8) { handle(event.token, feed, statistics) }
       } catch {
         return .failed(reason: "\(error)")
       }
     }
   }
 
-  private func handle(_ token: UInt64, _ feed: () -> Void) {
+  private func handle(
+    _ token: UInt64, _ feed: () -> Void, _ statistics: () -> String
+  ) {
     switch token {
-    case Token.link: takeCommands()
+    case Token.link: takeCommand(statistics)
     case Token.console:
       console.flush()
       feed()
@@ -126,9 +135,10 @@ struct EventLoop: ~Copyable {
     }
   }
 
-  private func takeCommands() {
+  private func takeCommand(_ statistics: () -> String) {
     switch link.takeCommand() {
     case .stop: ending.end(.stopped)
+    case .statistics: link.report("statistics " + statistics())
     case .gone:
       // The domain lives on without its supervisor.
       do throws(SystemCallError) { try epoll.remove(link.number) } catch { return }

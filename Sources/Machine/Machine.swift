@@ -208,7 +208,8 @@ public final class Machine {
     let image = try DescriptorImage(
       "device tree", try descriptors.required(index, "device tree"))
     guard image.byteCount <= deviceTreeLimit else {
-      throw .descriptor("device tree has \(image.byteCount) bytes, at most \(deviceTreeLimit) allowed")
+      throw .descriptor(
+        "device tree has \(image.byteCount) bytes, at most \(deviceTreeLimit) allowed")
     }
     do throws(BootError) {
       return try image.read(at: 0, byteCount: Int(image.byteCount))
@@ -253,9 +254,10 @@ public final class Machine {
       for cpu in cpus { try cpu.start(surroundings) }
     }
     link.report("running")
-    let outcome = loop.run { [lockedSerial, serial, console] in
-      Self.feed(serial, lockedSerial, from: console)
-    }
+    let outcome = loop.run(
+      feed: { [lockedSerial, serial, console] in
+        Self.feed(serial, lockedSerial, from: console)
+      }, statistics: { [cpus] in Self.describeExits(of: cpus) })
     for cpu in cpus { cpu.stop() }
     console.flush()
     if console.dropped > 0 { log.note("\(console.dropped) bytes of console output dropped") }
@@ -267,6 +269,23 @@ public final class Machine {
     _ socket: consuming MessageSocket
   ) throws(MachineError) -> SupervisorLink {
     do throws(SystemCallError) { return try SupervisorLink(socket) } catch { throw .system(error) }
+  }
+
+  /// Exits of each CPU by KVM's own count, such as `cpu0.exits=7 cpu0.io_exits=2`; values that the
+  /// kernel does not have are left out.
+  private static func describeExits(of cpus: [CPUThread]) -> String {
+    var words: [String] = []
+    for thread in cpus {
+      do throws(KVMError) {
+        for name in ["exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits"] {
+          guard let value = try thread.statistics?.value(name) else { continue }
+          words.append("cpu\(thread.cpu.identifier).\(name)=\(value)")
+        }
+      } catch {
+        continue  // left out
+      }
+    }
+    return words.joined(separator: " ")
   }
 
   /// Hands the guest what waits on the console, as much as it has room for.

@@ -41,15 +41,16 @@ import Testing
     #expect(read(rtc, 4) == UInt8(register))
   }
 
-  @Test(arguments: [
-    (0, [0, 0, 0, 5, 1, 1, 70, 19]),  // the epoch, a Thursday
-    (951_782_399, [59, 59, 23, 2, 28, 2, 0, 20]),
-    (951_782_400, [0, 0, 0, 3, 29, 2, 0, 20]),  // 2000 was a leap year
-    (4_107_542_400, [0, 0, 0, 2, 1, 3, 0, 21]),  // 2100 is none
-    (253_402_300_799, [59, 59, 23, 6, 31, 12, 99, 99]),
-    (Int64.max, [59, 59, 23, 6, 31, 12, 99, 99]),
-    (Int64.min, [0, 0, 0, 5, 1, 1, 70, 19]),
-  ] as [(Int64, [Int])])
+  @Test(
+    arguments: [
+      (0, [0, 0, 0, 5, 1, 1, 70, 19]),  // the epoch, a Thursday
+      (951_782_399, [59, 59, 23, 2, 28, 2, 0, 20]),
+      (951_782_400, [0, 0, 0, 3, 29, 2, 0, 20]),  // 2000 was a leap year
+      (4_107_542_400, [0, 0, 0, 2, 1, 3, 0, 21]),  // 2100 is none
+      (253_402_300_799, [59, 59, 23, 6, 31, 12, 99, 99]),
+      (Int64.max, [59, 59, 23, 6, 31, 12, 99, 99]),
+      (Int64.min, [0, 0, 0, 5, 1, 1, 70, 19]),
+    ] as [(Int64, [Int])])
   func calendarIsRight(seconds: Int64, expected: [Int]) {
     let rtc = RealTimeClock(clock: FixedClock(seconds))
     write(rtc, 0x0B, 0x06)
@@ -75,7 +76,9 @@ import Testing
   @Test func memoryIsKept() {
     let rtc = RealTimeClock(clock: clock)
     for index: UInt8 in 0x0E...0x7F where index != 0x32 { write(rtc, index, index ^ 0x5A) }
-    for index: UInt8 in 0x0E...0x7F where index != 0x32 { #expect(read(rtc, index) == index ^ 0x5A) }
+    for index: UInt8 in 0x0E...0x7F where index != 0x32 {
+      #expect(read(rtc, index) == index ^ 0x5A)
+    }
     #expect(read(rtc, 0x8E) == 0x0E ^ 0x5A)  // bit 7 is not part of the index
   }
 

@@ -31,7 +31,9 @@ extension BusDevice {
   /// A byte read at `offset`.
   func byte(_ offset: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: read(offset: offset, width: 1)) }
   /// A byte written at `offset`.
-  func put(_ offset: UInt64, _ value: UInt8) { write(offset: offset, width: 1, value: UInt64(value)) }
+  func put(_ offset: UInt64, _ value: UInt8) {
+    write(offset: offset, width: 1, value: UInt64(value))
+  }
 
   /// Accesses of every width to every offset, and random ones, as a hostile guest would make them.
   func hammer(offsets: Range<UInt64>, rounds: Int) {

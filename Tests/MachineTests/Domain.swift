@@ -48,10 +48,11 @@ final class Domain: @unchecked Sendable {
   static let log = Log(domain: "test")
 
   let console: OwnedDescriptor
-  let supervisor: MessageSocket
+  var supervisor: MessageSocket { _read { yield supervisorEnd! } }
   let memory: SharedMapping
   private let machine: Machine
   private var link: MessageSocket?
+  private var supervisorEnd: MessageSocket?
   private var outcome: Result<Outcome, any Error>?
   private var thread = pthread_t()
 
@@ -67,6 +68,9 @@ final class Domain: @unchecked Sendable {
     }
     var ends: [Int32] = [-1, -1]
     try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+    // A small buffer is soon full, for the test of a reader that does not read.
+    var small: Int32 = 4096
+    setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &small, 4)
     console = OwnedDescriptor(owning: ends[0])
     try console.setNonBlocking(true)
     let ram = try OwnedDescriptor.sharedMemory(name: "ram", byteCount: memoryBytes)
@@ -91,7 +95,7 @@ final class Domain: @unchecked Sendable {
     #expect(decoded == plan)
     machine = try Machine(decoded, message.descriptors, log: Self.log)
     let ends2 = try MessageSocket.pair()
-    supervisor = MessageSocket(owning: try ends2.first.descriptor.duplicate())
+    supervisorEnd = MessageSocket(owning: try ends2.first.descriptor.duplicate())
     link = MessageSocket(owning: try ends2.second.descriptor.duplicate())
   }
 
@@ -112,6 +116,9 @@ final class Domain: @unchecked Sendable {
     pthread_join(thread, nil)
     return try #require(outcome).get()
   }
+
+  /// Closes the supervisor's end.
+  func dropSupervisor() { supervisorEnd = nil }
 
   /// Starts, waits, and gives the outcome.
   func run() throws -> Outcome {

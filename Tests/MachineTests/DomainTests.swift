@@ -22,14 +22,20 @@ struct DomainTests {
   }
 
   @Test func aResetIsReported() throws {
-    let domain = try Domain(guest { $0.out(0x602, 1); $0.halt() })
+    let domain = try Domain(
+      guest {
+        $0.out(0x602, 1); $0.halt()
+      })
     #expect(try domain.run() == .reset(reason: "asked for by the guest"))
     _ = try domain.nextReport()
     #expect(try domain.nextReport() == "guest-reset")
   }
 
   @Test func aPanicIsReported() throws {
-    let domain = try Domain(guest { $0.out(0x505, 1); $0.halt() })
+    let domain = try Domain(
+      guest {
+        $0.out(0x505, 1); $0.halt()
+      })
     #expect(try domain.run() == .panic)
     #expect(Outcome.panic.exitCode == 3)
   }
@@ -57,8 +63,36 @@ struct DomainTests {
     #expect(try domain.wait() == .stopped)
   }
 
+  @Test func theSupervisorIsToldOfExits() throws {
+    let domain = try Domain(guest { $0.raw(0xEB, 0xFE) }, cpus: 2)
+    domain.start()
+    _ = try domain.nextReport()
+    try domain.supervisor.send(Array("statistics".utf8))
+    let report = try #require(try domain.nextReport())
+    #expect(report.hasPrefix("statistics cpu0.exits=") && report.contains(" cpu1.exits="))
+    try domain.supervisor.send(Array("stop".utf8))
+    #expect(try domain.wait() == .stopped)
+  }
+
+  @Test func aDomainOutlivesItsSupervisor() throws {
+    let domain = try Domain(
+      guest { code in
+        code.wait(0x20_0000, for: 1)
+        code.powerOff()
+      })
+    domain.start()
+    _ = try domain.nextReport()
+    domain.dropSupervisor()
+    let one: [UInt8] = [1, 0, 0, 0]
+    _ = domain.memory.copy(one.span, to: 0x20_0000)
+    #expect(try domain.wait() == .powerOff)
+  }
+
   @Test func theSupervisorStopsAGuestThatSleeps() throws {
-    let domain = try Domain(guest { $0.raw(0xFA); $0.halt() })
+    let domain = try Domain(
+      guest {
+        $0.raw(0xFA); $0.halt()
+      })
     domain.start()
     _ = try domain.nextReport()
     try domain.supervisor.send(Array("stop".utf8))
@@ -86,7 +120,7 @@ struct DomainTests {
   @Test func aConsoleThatNobodyReadsDoesNotStopTheGuest() throws {
     let domain = try Domain(
       guest { code in
-        code.raw(0xB9, 0x00, 0x00, 0x06, 0x00)  // mov ecx, 393216
+        code.raw(0xB9, 0x00, 0x00, 0x01, 0x00)  // mov ecx, 65536
         code.raw(0x66, 0xBA, 0xF8, 0x03)  // mov dx, 0x3f8
         code.raw(0xB0, 0x78)  // mov al, 'x'
         code.raw(0xBE, 0x00, 0x00, 0x10, 0x00)  // mov esi, 0x100000
@@ -95,7 +129,7 @@ struct DomainTests {
       })
     #expect(try domain.run() == .powerOff)
     let text = domain.printed()
-    #expect(!text.isEmpty && text.utf8.count < 393216)
+    #expect(!text.isEmpty && text.utf8.count < 65536)
   }
 
   @Test func otherCPUsAreStartedBySIPI() throws {
@@ -148,7 +182,8 @@ struct DomainTests {
         code.raw(0x66, 0x81, 0xFB, 0x00, 0x06, 0x74, 0x03)  // cmp bx, 0x600; je skip
         code.raw(0xEF, 0xEC, 0xED)  // out dx, eax; in al, dx; in eax, dx
         // skip: the PCI windows, ECAM and the void.
-        code.raw(0x89, 0xF3, 0x81, 0xCB, 0x00, 0x00, 0x00, 0xC0)  // mov ebx, esi; or ebx, 0xc0000000
+        code.raw(0x89, 0xF3)  // mov ebx, esi
+        code.raw(0x81, 0xCB, 0x00, 0x00, 0x00, 0xC0)  // or ebx, 0xc0000000
         code.raw(0x81, 0xE3, 0xFF, 0xFF, 0xFF, 0xEF)  // and ebx, 0xefffffff
         code.raw(0x89, 0x03, 0x8B, 0x03)  // mov [ebx], eax; mov eax, [ebx]
         code.raw(0x49)  // dec ecx
@@ -161,7 +196,10 @@ struct DomainTests {
   }
 
   @Test func aSecondOutcomeIsNotTaken() throws {
-    let domain = try Domain(guest { $0.out(0x505, 1); $0.out(0x600, 0x34); $0.halt() })
+    let domain = try Domain(
+      guest {
+        $0.out(0x505, 1); $0.out(0x600, 0x34); $0.halt()
+      })
     #expect(try domain.run() == .panic)
   }
 }
