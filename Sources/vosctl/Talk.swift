@@ -92,7 +92,7 @@ struct ExecCommand: ParsableCommand {
     discussion: """
       Standard output and standard error come back apart; the exit code is the program's, 128 plus \
       the number of the signal that ended it, 126 if it cannot be executed, 127 if there is none. \
-      SIGINT and SIGTERM are passed on.
+      ^C is passed on; the fourth one leaves.
 
         vosctl exec primary -- curl -sO http://10.0.2.100/file
         echo hello | vosctl exec -i storage -- tee /export/greeting
@@ -113,9 +113,15 @@ struct ExecCommand: ParsableCommand {
   @Argument(parsing: .captureForPassthrough, help: "The program and its arguments, after \"--\".")
   var command: [String] = []
 
+  /// The program and its arguments.
   private var words: [String] { command.first == "--" ? Array(command.dropFirst()) : command }
 
-  func validate() throws {
+  mutating func validate() throws {
+    // "exec DOMAIN -i -- CMD" means the same as "exec -i DOMAIN -- CMD".
+    while command.contains("--"), let first = command.first, first == "-i" || first == "--interactive" {
+      interactive = true
+      command.removeFirst()
+    }
     guard !words.isEmpty else { throw ValidationError("expected a program after \"--\"") }
     for entry in env where !entry.contains("=") || entry.hasPrefix("=") {
       throw ValidationError("--env is \"\(entry)\"; expected NAME=VALUE")
@@ -131,9 +137,13 @@ struct ExecCommand: ParsableCommand {
     throw ExitCode(try relay(client, interrupts))
   }
 
+  /// Interruptions that are passed on before one is for us.
+  private static let patience = 3
+
   /// Moves bytes until the program ends; returns its code.
   private func relay(_ client: ControlClient, _ interrupts: Interrupts) throws -> Int32 {
     var reads = interactive
+    var interruptions = 0
     while true {
       while let incoming = client.next() {
         switch incoming {
@@ -147,7 +157,12 @@ struct ExecCommand: ParsableCommand {
       }
       let ready = waitForAny(
         [client.descriptor, interrupts.descriptor] + (reads ? [STDIN_FILENO] : []))
-      if ready[1], interrupts.take() { client.send(.signal(SIGINT)) }
+      if ready[1], interrupts.take() {
+        interruptions += 1
+        // A domain that does not answer must not keep us.
+        if interruptions > Self.patience { return ExitStatus.cancelled }
+        client.send(.signal(SIGINT))
+      }
       if reads, ready[2] {
         let bytes = readInput()
         client.send(input: bytes)

@@ -81,25 +81,29 @@ struct DownCommand: ParsableCommand {
 
   func run() throws {
     let system = try target.name()
-    for _ in 0..<2 {
+    for _ in 0..<Self.rounds {
       if try repair(system) { return }
-      if force {
-        try killDaemon(system)
-      } else {
-        let client = try target.connect()
-        client.send(.down)
-        var view = ProgressView(system: system, domains: [], verb: "down")
-        // A vosd that dies meanwhile leaves a journal: the next round repairs.
-        do {
-          return try view.follow(client, interrupts: nil) {}
-        } catch let failure as Failure where failure.kind == .notRunning {
-          continue
-        }
+      // A vosd that dies meanwhile leaves a journal: the next round repairs.
+      do {
+        return try ask(system)
+      } catch let failure as Failure where failure.kind == .notRunning {
+        continue
       }
     }
-    guard try repair(system) else {
-      throw Failure(.failed, "vosd of system \"\(system)\" does not end; try --force")
+    throw Failure(.failed, "vosd of system \"\(system)\" does not end; try --force")
+  }
+
+  private static let rounds = 3
+
+  private func ask(_ system: String) throws {
+    if force {
+      try killDaemon(system)
+      throw Failure(.notRunning, "vosd was killed")
     }
+    let client = try target.connect()
+    client.send(.down)
+    var view = ProgressView(system: system, domains: [], verb: "down")
+    try view.follow(client, interrupts: nil) {}
   }
 
   /// Cleans up after a vosd that is dead; false if one is alive.

@@ -97,7 +97,11 @@ struct VosDaemon: ParsableCommand {
       throw Failure(.failed, "vosvmm is neither beside vosd nor in $VOS_LIBEXEC; install it")
     }
     // From here on a vosctl's terminal is not ours to write to.
-    if launcher != nil { redirectOutput(to: RuntimeDirectory.logPath(in: path)) }
+    if launcher != nil {
+      redirectOutput(to: RuntimeDirectory.logPath(in: path))
+      // Nor is its directory ours to keep busy; every path that we use is absolute.
+      _ = unsafe chdir("/")
+    }
     let options = DaemonOptions(
       manifest: loaded, runtimeRoot: runtimeDirectory, monitor: monitor, kvmDevice: kvmDevice,
       limits: .init(

@@ -125,15 +125,19 @@ extension Daemon {
   }
 
   private func take(_ bytes: [UInt8], from domain: DomainRuntime) {
+    guard let monitor = domain.monitor, monitor.reportsLeft > 0 else { return }
+    monitor.reportsLeft -= 1
     guard let report = MonitorReport(bytes) else {
       log.warning("domain \(domain.name): its monitor sent something unknown")
       return
     }
+    log.info("domain \(domain.name): \(report)")
     switch report {
-    case .deviceError(let address), .deviceRequest(let address):
-      log.warning("domain \(domain.name): \(report)")
-      tellAll("device", "\(address) of domain \"\(domain.name)\" reported an error or a request")
-    default: log.info("domain \(domain.name): \(report)")
+    case .deviceError(let address):
+      tellAll("device", "\(address) of domain \"\(domain.name)\" reported an error")
+    case .deviceRequest(let address):
+      tellAll("device", "the host wants \(address) of domain \"\(domain.name)\" back")
+    default: break
     }
     perform(domain.life.handle(.reported(report), at: EventLoop.now()), on: domain)
   }

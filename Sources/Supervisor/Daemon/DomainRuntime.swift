@@ -25,6 +25,8 @@ final class DomainRuntime {
     var watches: [EventLoop.Watch] = []
     var consoleWatch: EventLoop.Watch?
     var launchWatch: EventLoop.Watch?
+    /// Reports that are logged; a monitor that never stops talking fills no disk.
+    var reportsLeft = 1000
     /// Typed for the guest, not yet taken by its monitor.
     var input: [UInt8] = []
     /// A user who types faster than a guest reads loses bytes, not the daemon's memory.

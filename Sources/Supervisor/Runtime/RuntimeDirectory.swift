@@ -163,36 +163,56 @@ func directoryEntries(_ path: String) -> [String] {
 }
 
 extension RuntimeDirectory {
+  /// A process that was killed holds its lock for a moment yet.
+  private static let attempts = 20
+  private static let delayMicroseconds: UInt32 = 100_000
+
   /// Makes and locks the directory of `system`.
+  ///
+  /// - Throws: `alreadyUp` if a vosd holds it.
   public static func acquire(
     root: String, system: String
   ) throws(Failure) -> RuntimeDirectory {
-    do throws(RuntimeDirectoryError) {
-      return try RuntimeDirectory(creating: path(root: root, system: system))
-    } catch {
-      throw failure(error, system)
+    let path = path(root: root, system: system)
+    for _ in 0..<attempts {
+      do throws(RuntimeDirectoryError) {
+        return try RuntimeDirectory(creating: path)
+      } catch {
+        try wait(error, path, system)
+      }
     }
+    throw alreadyUp(system)
   }
 
-  /// Locks the directory of `system` if it is there and nobody holds it.
+  /// Locks the directory of `system` if it is there.
   ///
   /// - Throws: `alreadyUp` if a vosd holds it.
   public static func acquireExisting(
     root: String, system: String
   ) throws(Failure) -> RuntimeDirectory? {
-    do throws(RuntimeDirectoryError) {
-      return try RuntimeDirectory(existing: path(root: root, system: system))
-    } catch {
-      throw failure(error, system)
+    let path = path(root: root, system: system)
+    for _ in 0..<attempts {
+      do throws(RuntimeDirectoryError) {
+        return try RuntimeDirectory(existing: path)
+      } catch {
+        try wait(error, path, system)
+      }
     }
+    throw alreadyUp(system)
   }
 
-  private static func failure(_ error: RuntimeDirectoryError, _ system: String) -> Failure {
-    if case .inUse = error {
-      return Failure(
-        .alreadyUp,
-        "system \"\(system)\" is up already; see \"vosctl ps\", end it with \"vosctl down\"")
-    }
-    return Failure(.failed, "\(error)")
+  /// Waits a little if the holder does not answer, because it is dying or has just begun.
+  private static func wait(
+    _ error: RuntimeDirectoryError, _ path: String, _ system: String
+  ) throws(Failure) {
+    guard case .inUse = error else { throw Failure(.failed, "\(error)") }
+    if (try? UnixSocket.connect(socketPath(in: path))) != nil { throw alreadyUp(system) }
+    usleep(delayMicroseconds)
+  }
+
+  private static func alreadyUp(_ system: String) -> Failure {
+    Failure(
+      .alreadyUp,
+      "system \"\(system)\" is up already; see \"vosctl ps\", end it with \"vosctl down\"")
   }
 }
