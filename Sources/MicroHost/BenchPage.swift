@@ -6,7 +6,7 @@
 public enum BenchPage {
   /// The line that goes to and fro in the raw round trip.
   public static let raw = 0
-  /// Written by the service's interrupt handler: doorbells taken.
+  /// written by the service's interrupt stub: doorbells taken.
   public static let doorbells = 64
   /// Written by the host: the step that the client may take.
   public static let gate = 128

@@ -8,6 +8,8 @@
 #define USER_DATA_SELECTOR 0x23
 #define USER_CODE_SELECTOR 0x2b
 #define STACK_BYTES 32768
+/* Interrupts.firstVector */
+#define COUNTED_VECTOR 0x40
 
 /* Xen's ELF note 18: the physical address of the 32-bit entry. */
 	.section .note.pvh, "a", @note
@@ -121,6 +123,13 @@ micro_call_trap:
 /* Interrupt stubs: all registers as struct micro_frame, then Swift. */
 	.macro STUB vector
 stub_\vector:
+	.if \vector == COUNTED_VECTOR
+	/* Counted at once: where ring 0 is emulated, all that follows is slow. */
+	pushq %rax
+	movq micro_interrupt_counter(%rip), %rax
+	lock incq (%rax)
+	popq %rax
+	.endif
 	.if !(\vector == 8 || (\vector >= 10 && \vector <= 14) || \vector == 17 || \vector == 21)
 	pushq $0
 	.endif
@@ -246,6 +255,14 @@ micro_start_info:
 	.skip 8
 micro_saved_stack:
 	.skip 8
+
+	.data
+	.globl micro_interrupt_counter
+	.align 8
+micro_interrupt_counter:
+	.quad uncounted
+uncounted:
+	.quad 0
 
 	.section .bss
 	.globl micro_user_stack_end

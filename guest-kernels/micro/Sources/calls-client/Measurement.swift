@@ -29,6 +29,9 @@ struct Measurement: ~Copyable {
     static let brief = Counts(warmUps: 100, raws: 1000, calls: 2000, doorbells: 20)
   }
 
+  /// Some hundred microseconds.
+  private static let restTicks: UInt64 = 1 << 20
+
   /// What `run` returns.
   enum Failure: Int64 {
     case none = 0
@@ -167,7 +170,13 @@ struct Measurement: ~Copyable {
       })
   }
 
-  /// From the write to the register until the other guest's handler is seen to have run.
+  /// Lets the other guest come back from its handler: a ring on top of another waits for that.
+  private func rest() {
+    let start = micro_ticks()
+    while micro_ticks() &- start < Self.restTicks {}
+  }
+
+  /// From the write to the register until the other guest's handler is seen to have begun.
   private mutating func measureDoorbells(_ client: borrowing SliceClient) -> Failure {
     guard let counter = unsafe word(client, BenchPage.doorbells) else { return .noDoorbell }
     // SAFETY: a line of the arena, accessed atomically.
@@ -181,6 +190,7 @@ struct Measurement: ~Copyable {
         return .noDoorbell
       }
       doorbells.add(micro_ticks() &- start)
+      rest()
     }
     return .none
   }

@@ -131,6 +131,15 @@ MICRO_ADDRESS(call_trap)
 MICRO_ADDRESS(interrupt_stack_end)
 MICRO_ADDRESS(fault_stack_end)
 MICRO_ADDRESS(user_stack_end)
+
+/* Lets the stub of the first device vector count interrupts in the 64-bit word at
+ * `address`, which is mapped; works in ring 3 too. */
+static inline void micro_count_interrupts(uint64_t address)
+{
+	extern uint64_t micro_interrupt_counter;
+	__atomic_store_n(&micro_interrupt_counter, address, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t micro_start_info_address(void)
 {
 	extern uint64_t micro_start_info;
