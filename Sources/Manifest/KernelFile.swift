@@ -51,7 +51,8 @@ enum KernelFile {
     guard head[4] == 2, head[5] == 1, word(head, 18, 2) == 62 else {
       return "is an ELF file for another machine; expected a 64-bit x86-64 PVH kernel"
     }
-    guard let table = word(head, 32, 8), let size = word(head, 54, 2), let count = word(head, 56, 2),
+    guard let table = word(head, 32, 8), let size = word(head, 54, 2),
+      let count = word(head, 56, 2),
       size >= 56, count >= 1
     else { return "has no program headers; expected a PVH ELF kernel" }
     var hasNote = false
@@ -62,11 +63,13 @@ enum KernelFile {
       else { return "is truncated: its program headers are cut off; copy it again" }
       let end = offset.addingReportingOverflow(length)
       if end.overflow || end.partialValue > UInt64(byteCount) {
-        return "is truncated: it has \(byteCount) bytes, segment \(index) lies beyond; copy it again"
+        return
+          "is truncated: it has \(byteCount) bytes, segment \(index) lies beyond; copy it again"
       }
       hasNote = hasNote || type == 4
     }
-    return hasNote ? nil : "is an ELF file without a PVH note; expected a PVH ELF kernel or a bzImage"
+    return hasNote
+      ? nil : "is an ELF file without a PVH note; expected a PVH ELF kernel or a bzImage"
   }
 
   /// `width` bytes at `offset`, little endian; `nil` beyond the end.

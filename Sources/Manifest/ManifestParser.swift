@@ -88,7 +88,8 @@ struct ManifestParser {
     _ = top.required("system", expected: "the system's name, such as lab")
     let system =
       top.text(
-        "system", expected: "a name of small letters, digits and \"-\", starting with a letter", isName)
+        "system", expected: "a name of small letters, digits and \"-\", starting with a letter",
+        isName)
       ?? ""
     let domains = readDomains(top)
     let primary = primaryDomain(top, domains)

@@ -32,7 +32,8 @@ final class NodeReader {
   /// Reads `node` as a mapping with `keys`; unknown keys are reported with the nearest known one.
   func fields(_ node: Node, of subject: String, keys: [String]) -> Fields? {
     guard case .mapping(let mapping) = node else {
-      report(node, "\(subject) is \(describe(node)); expected a mapping with keys such as \(keys[0])")
+      report(
+        node, "\(subject) is \(describe(node)); expected a mapping with keys such as \(keys[0])")
       return nil
     }
     var values: [String: Node] = [:]
@@ -59,9 +60,12 @@ final class NodeReader {
   }
 
   /// Reads `node` as a mapping whose keys are names; each name and value in order.
-  func named(_ node: Node, of subject: String, example: String) -> [(key: Node, name: String, value: Node)]? {
+  func named(_ node: Node, of subject: String, example: String) -> [(
+    key: Node, name: String, value: Node
+  )]? {
     guard case .mapping(let mapping) = node else {
-      report(node, "\(subject) is \(describe(node)); expected a mapping of names, such as \(example)")
+      report(
+        node, "\(subject) is \(describe(node)); expected a mapping of names, such as \(example)")
       return nil
     }
     return mapping.compactMap { key, value in
@@ -125,7 +129,8 @@ struct Fields {
   /// A whole decimal number within `range`.
   func integer(_ key: String, in range: ClosedRange<Int>, unit: String = "") -> Int? {
     guard let value = values[key] else { return nil }
-    guard case .scalar(let scalar) = value, isPlain(scalar), (1...9).contains(scalar.string.utf8.count),
+    guard case .scalar(let scalar) = value, isPlain(scalar),
+      (1...9).contains(scalar.string.utf8.count),
       scalar.string.allSatisfy({ "0"..."9" ~= $0 }), let number = Int(scalar.string),
       range.contains(number)
     else {
@@ -164,7 +169,8 @@ struct Fields {
     }
     if sequence.count > maximum {
       reader.report(
-        value, "\"\(key)\" in \(subject) has \(sequence.count) entries; expected at most \(maximum)")
+        value, "\"\(key)\" in \(subject) has \(sequence.count) entries; expected at most \(maximum)"
+      )
       return []
     }
     return sequence.compactMap { entry in

@@ -4,7 +4,9 @@
 ///
 /// Powers of 1024 only, unit required: `512M` and `512MB` mean different things to different people.
 public func parseByteCount(_ text: String) -> UInt64? {
-  let units: [(suffix: String, shift: UInt64)] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)]
+  let units: [(suffix: String, shift: UInt64)] = [
+    ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40),
+  ]
   guard let unit = units.first(where: { text.hasSuffix($0.suffix) }) else { return nil }
   let digits = text.dropLast(3)
   guard (1...10).contains(digits.count), digits.allSatisfy({ "0"..."9" ~= $0 }),
@@ -89,12 +91,16 @@ public func isName(_ text: String) -> Bool {
 func isWord(_ text: String) -> Bool {
   (1...31).contains(text.utf8.count)
     && text.unicodeScalars.allSatisfy {
-      $0.isASCII && ($0.properties.isAlphabetic || "0"..."9" ~= Character($0) || "_-.".unicodeScalars.contains($0))
+      $0.isASCII
+        && ($0.properties.isAlphabetic || "0"..."9" ~= Character($0)
+          || "_-.".unicodeScalars.contains($0))
     }
 }
 
 /// Shows what was found, cut to a length that a message bears and without control characters.
 func quoted(_ text: String) -> String {
-  let shown = text.unicodeScalars.prefix(48).map { $0.value < 32 || $0.value == 127 ? "?" : String($0) }
+  let shown = text.unicodeScalars.prefix(48).map {
+    $0.value < 32 || $0.value == 127 ? "?" : String($0)
+  }
   return "\"" + shown.joined() + (text.unicodeScalars.count > 48 ? "…" : "") + "\""
 }

@@ -31,7 +31,8 @@ enum YAMLDocument {
   static func compose(_ text: String, file: String) throws(ManifestError) -> Node {
     if let place = firstAnchorOrAlias(in: text) {
       throw single(
-        file, place, "found an anchor or alias (\"&\", \"*\"); write the value out where it is used")
+        file, place, "found an anchor or alias (\"&\", \"*\"); write the value out where it is used"
+      )
     }
     do {
       guard let node = try Yams.compose(yaml: text) else {

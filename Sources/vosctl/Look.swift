@@ -40,7 +40,8 @@ struct PsCommand: ParsableCommand {
   private func show(_ status: SystemStatus) {
     let state = Terminal.coloured(status.state, Terminal.colour(ofState: status.state))
     Terminal.print(
-      "system \(status.system): \(state), vosd \(status.pid), \(formatSeconds(status.uptimeSeconds))")
+      "system \(status.system): \(state), vosd \(status.pid), \(formatSeconds(status.uptimeSeconds))"
+    )
     var rows = [
       [
         "DOMAIN", "ROLE", "STATE", "PID", "GEN", "CPUS", "MEMORY", "OVERHEAD", "UPTIME", "BOOT",
@@ -55,7 +56,9 @@ struct PsCommand: ParsableCommand {
   }
 
   private func row(_ domain: SystemStatus.DomainStatus) -> [String] {
-    let calls = domain.channels.map { "\($0.name) \($0.fastCalls)/\($0.fallbackCalls)/\($0.kernelCalls)" }
+    let calls = domain.channels.map {
+      "\($0.name) \($0.fastCalls)/\($0.fallbackCalls)/\($0.kernelCalls)"
+    }
     return [
       domain.name, domain.role, domain.state, domain.pid.map { "\($0)" } ?? "-",
       "\(domain.generation)", "\(domain.cpus)", formatByteCount(domain.memoryBytes),
@@ -100,7 +103,8 @@ struct DeviceTreeCommand: ParsableCommand {
   @OptionGroup var target: SystemOptions
 
   @Argument(
-    help: ArgumentHelp("A domain of a running system, or a manifest and a domain.", valueName: "[manifest] domain"))
+    help: ArgumentHelp(
+      "A domain of a running system, or a manifest and a domain.", valueName: "[manifest] domain"))
   var words: [String] = []
 
   func validate() throws {

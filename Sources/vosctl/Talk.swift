@@ -104,7 +104,8 @@ struct ExecCommand: ParsableCommand {
   var interactive = false
 
   @Option(
-    name: .shortAndLong, help: ArgumentHelp("Set a variable of its environment.", valueName: "name=value"))
+    name: .shortAndLong,
+    help: ArgumentHelp("Set a variable of its environment.", valueName: "name=value"))
   var env: [String] = []
 
   @Argument(help: "The domain.")
@@ -118,7 +119,9 @@ struct ExecCommand: ParsableCommand {
 
   mutating func validate() throws {
     // "exec DOMAIN -i -- CMD" means the same as "exec -i DOMAIN -- CMD".
-    while command.contains("--"), let first = command.first, first == "-i" || first == "--interactive" {
+    while command.contains("--"), let first = command.first,
+      first == "-i" || first == "--interactive"
+    {
       interactive = true
       command.removeFirst()
     }

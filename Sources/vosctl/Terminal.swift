@@ -18,7 +18,9 @@ enum Terminal {
     isScreen(descriptor) && variable("NO_COLOR") == nil && variable("TERM") != "dumb"
   }
 
-  static func coloured(_ text: String, _ colour: Colour?, on descriptor: Int32 = STDOUT_FILENO) -> String {
+  static func coloured(_ text: String, _ colour: Colour?, on descriptor: Int32 = STDOUT_FILENO)
+    -> String
+  {
     guard let colour, usesColour(descriptor) else { return text }
     return "\u{1b}[\(colour.rawValue)m\(text)\u{1b}[0m"
   }
@@ -35,7 +37,9 @@ enum Terminal {
 
   static func print(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
 
-  static func write(_ text: String, to descriptor: Int32) { write(Array(text.utf8), to: descriptor) }
+  static func write(_ text: String, to descriptor: Int32) {
+    write(Array(text.utf8), to: descriptor)
+  }
 
   /// Writes all bytes; a reader that is gone ends the program as SIGPIPE would.
   static func write(_ bytes: [UInt8], to descriptor: Int32) {
@@ -43,7 +47,8 @@ enum Terminal {
     while done < bytes.count {
       // SAFETY: the call reads no more than the rest of the array.
       let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(descriptor, buffer.baseAddress.map { unsafe $0 + done }, bytes.count - done)
+        unsafe Glibc.write(
+          descriptor, buffer.baseAddress.map { unsafe $0 + done }, bytes.count - done)
       }
       if count < 0, errno == EINTR || errno == EAGAIN { continue }
       if count < 0 { exit(ExitStatus.failure) }

@@ -79,7 +79,8 @@ struct SystemOptions: ParsableArguments {
 
   @Option(
     name: .long,
-    help: "Directory above the systems' runtime directories (default: $VOS_RUNTIME_DIRECTORY, /run/vos)."
+    help:
+      "Directory above the systems' runtime directories (default: $VOS_RUNTIME_DIRECTORY, /run/vos)."
   )
   var runtimeDirectory: String?
 

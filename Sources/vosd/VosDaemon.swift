@@ -62,7 +62,8 @@ struct VosDaemon: ParsableCommand {
     {
       for sentence in try Recovery.repair(stale) {
         launcher?.report(
-          .progress(ProgressStep(domain: nil, state: "repaired", detail: sentence, elapsedSeconds: 0)))
+          .progress(
+            ProgressStep(domain: nil, state: "repaired", detail: sentence, elapsedSeconds: 0)))
       }
     }
     let directory = try RuntimeDirectory.acquire(root: runtimeDirectory, system: loaded.system)

@@ -86,7 +86,11 @@ final class FakeGuest {
           if message.bytes == Array("stop".utf8) { return 0 }
         default:
           let typed = try console.read(maximum: 4096)
-          if typed.isEmpty { try epoll.remove(console.rawValue) } else { try console.write(all: typed) }
+          if typed.isEmpty {
+            try epoll.remove(console.rawValue)
+          } else {
+            try console.write(all: typed)
+          }
         }
       }
       while port.nextChange() != nil {}

@@ -54,7 +54,8 @@ private func bzImage(units: UInt8) -> [UInt8] {
 
   @Test func theLineOfTheKernelIsNamed() {
     let found = complaints(goodManifest, checkFiles: true)
-    #expect(found.contains { $0.hasPrefix("m.yaml:5:13: kernel \"/etc/vos/vmlinuz\" does not exist") })
+    #expect(
+      found.contains { $0.hasPrefix("m.yaml:5:13: kernel \"/etc/vos/vmlinuz\" does not exist") })
   }
 
   @Test func initrdsMustFit() throws {

@@ -46,16 +46,26 @@ import Testing
   }
 
   @Test func anotherDomainCanBePrimary() {
-    let text = changed("  primary:\n", to: "  desk:\n").replacing("domains:", with: "primary: desk\ndomains:")
+    let text = changed("  primary:\n", to: "  desk:\n").replacing(
+      "domains:", with: "primary: desk\ndomains:")
     #expect(complaints(text) == [])
   }
 }
 
 @Suite struct BadManifestTests {
   @Test(arguments: [
-    ("memory: 512MiB", "memroy: 512MiB", "8:5: unknown key \"memroy\" in domain \"primary\"; did you mean \"memory\"?"),
-    ("cpus: 2", "colour: red", "9:5: unknown key \"colour\" in domain \"primary\"; expected one of kernel,"),
-    ("cpus: 2", "cpus: 65", "9:11: \"cpus\" in domain \"primary\" is \"65\"; expected a whole number from 1 to 64"),
+    (
+      "memory: 512MiB", "memroy: 512MiB",
+      "8:5: unknown key \"memroy\" in domain \"primary\"; did you mean \"memory\"?"
+    ),
+    (
+      "cpus: 2", "colour: red",
+      "9:5: unknown key \"colour\" in domain \"primary\"; expected one of kernel,"
+    ),
+    (
+      "cpus: 2", "cpus: 65",
+      "9:11: \"cpus\" in domain \"primary\" is \"65\"; expected a whole number from 1 to 64"
+    ),
     ("cpus: 2", "cpus: 0", "expected a whole number from 1 to 64"),
     ("cpus: 2", "cpus: \"2\"", "expected a whole number"),
     ("cpus: 2", "cpus: 99999999999999999999", "expected a whole number"),
@@ -67,7 +77,10 @@ import Testing
     ("memory: 512MiB", "memory: [1]", "is a list; expected a size"),
     ("    memory: 512MiB\n", "", "lacks \"memory\""),
     ("initrd: primary.cpio", "initrd: {a: b}", "is a mapping; expected a path"),
-    ("    kernel: vmlinuz\n    initrd", "    initrd", "domain \"primary\" lacks \"kernel\"; expected the path"),
+    (
+      "    kernel: vmlinuz\n    initrd", "    initrd",
+      "domain \"primary\" lacks \"kernel\"; expected the path"
+    ),
     ("[0000:01:00.0]", "[0000:01:00.8]", "expected a PCI address such as 0000:01:00.0"),
     ("[0000:01:00.0]", "0000:01:00.0", "expected a list of a PCI address"),
     ("[0000:01:00.0]", "[01:00.0, 0000:01:00.0]", "lists device 0000:01:00.0 twice"),
@@ -107,12 +120,26 @@ import Testing
 
   @Test func channelReferencesAreChecked() {
     let head = goodManifest + "channels:\n"
-    #expect(complaints(head + "  a: {service: nowhere}\n").contains { $0.contains("expected one of the domains") })
-    #expect(complaints(head + "  a: {service: primary}\n").contains { $0.contains("serves nothing") })
-    #expect(complaints(head + "  a: {service: network, client: network}\n").contains { $0.contains("with itself") })
-    #expect(complaints(head + "  a: {service: network, carries: files}\n").contains { $0.contains("expected sockets") })
-    #expect(complaints(head + "  control: {service: network}\n").contains { $0.contains("choose another") })
-    #expect(complaints(head + "  a: {client: primary}\n").contains { $0.contains("lacks \"service\"") })
+    #expect(
+      complaints(head + "  a: {service: nowhere}\n").contains {
+        $0.contains("expected one of the domains")
+      })
+    #expect(
+      complaints(head + "  a: {service: primary}\n").contains { $0.contains("serves nothing") })
+    #expect(
+      complaints(head + "  a: {service: network, client: network}\n").contains {
+        $0.contains("with itself")
+      })
+    #expect(
+      complaints(head + "  a: {service: network, carries: files}\n").contains {
+        $0.contains("expected sockets")
+      })
+    #expect(
+      complaints(head + "  control: {service: network}\n").contains {
+        $0.contains("choose another")
+      })
+    #expect(
+      complaints(head + "  a: {client: primary}\n").contains { $0.contains("lacks \"service\"") })
   }
 
   @Test func tooManyDomainsAreRefused() {
@@ -127,7 +154,8 @@ import Testing
     #expect(complaints(String(repeating: "[", count: 60_000)).count == 1)
     #expect(complaints(String(repeating: "- ", count: 30_000)).count == 1)
     #expect(complaints(String(repeating: "{a: ", count: 16_000)).count == 1)
-    #expect(complaints(String(repeating: "x", count: 70_000)).first?.contains("expected at most") == true)
+    #expect(
+      complaints(String(repeating: "x", count: 70_000)).first?.contains("expected at most") == true)
     #expect(complaints("- 1\n- 2\n").first?.contains("is a list; expected a mapping") == true)
     #expect(complaints("? [a, b]\n: c\n").contains { $0.contains("expected a plain word") })
   }
@@ -144,7 +172,9 @@ import Testing
     #expect(parseByteCount(text) == count)
   }
 
-  @Test(arguments: ["", "MiB", "512", "512M", "512MB", "-1MiB", "1.5GiB", "0x10MiB", "9999999999TiB", "١MiB"])
+  @Test(arguments: [
+    "", "MiB", "512", "512M", "512MB", "-1MiB", "1.5GiB", "0x10MiB", "9999999999TiB", "١MiB",
+  ])
   func notSizes(_ text: String) {
     #expect(parseByteCount(text) == nil)
   }
@@ -154,7 +184,9 @@ import Testing
     #expect(canonicalPCIAddress(text) == full)
   }
 
-  @Test(arguments: ["", "1:00.0", "0000:01:20.0", "0000:01:00", "0000:01:00.8", "a:b:c:d", "0000:01:00.0 "])
+  @Test(arguments: [
+    "", "1:00.0", "0000:01:20.0", "0000:01:00", "0000:01:00.8", "a:b:c:d", "0000:01:00.0 ",
+  ])
   func notAddresses(_ text: String) {
     #expect(canonicalPCIAddress(text) == nil)
   }

@@ -58,7 +58,8 @@ private func runDaemon(_ devices: FakeDevices, at path: String) throws -> Bool {
     let devices = FakeDevices()
     devices.failing = ["take 0000:02:00.0"]
     #expect(try !runDaemon(devices, at: scratch.path))
-    #expect(devices.events.suffix(2) == ["give 0000:02:00.0 to e1000e", "give 0000:01:00.0 to e1000e"])
+    #expect(
+      devices.events.suffix(2) == ["give 0000:02:00.0 to e1000e", "give 0000:01:00.0 to e1000e"])
   }
 
   @Test func aDeviceThatCannotGoBackStaysInTheJournal() throws {

@@ -87,7 +87,8 @@ private func layout() throws -> SystemLayout {
     let channel = try ChannelResources(plan)
     // SAFETY: the mapping lives as long as `channel`.
     let read = try unsafe Geometry(
-      superblockAt: UnsafeRawPointer(channel.mapping.baseAddress), byteCount: channel.mapping.byteCount)
+      superblockAt: UnsafeRawPointer(channel.mapping.baseAddress),
+      byteCount: channel.mapping.byteCount)
     #expect(read == plan.geometry)
     channel.announce(.service, life: .alive, generation: 2)
     #expect(channel.view.life(of: .service) == .alive)
@@ -110,7 +111,8 @@ private func layout() throws -> SystemLayout {
     while port.nextChange() != nil {}
     var results: [Int64] = []
     var data: [UInt8] = []
-    let posted = caller.call(VOS_CALL_EXEC, data: Array("abc".utf8), capacity: 16) { result, bytes in
+    let posted = caller.call(VOS_CALL_EXEC, data: Array("abc".utf8), capacity: 16) {
+      result, bytes in
       results.append(result)
       data = bytes
     }

@@ -88,7 +88,9 @@ import Testing
 
   @Test func eventsOutOfPlaceChangeNothing() {
     var life = DomainLifeCycle()
-    for event: DomainLifeCycle.Event in [.announced, .ended(.code(0)), .tick, .reported(.guestPanic)] {
+    for event: DomainLifeCycle.Event in [
+      .announced, .ended(.code(0)), .tick, .reported(.guestPanic),
+    ] {
       #expect(life.handle(event, at: 0) == [])
     }
     #expect(life.state == .created)
@@ -113,7 +115,9 @@ import Testing
     #expect(MonitorReport([0xff, 0xfe]) == nil)
     #expect(MonitorReport(Array("frobnicate".utf8)) == nil)
     #expect(MonitorReport(Array("failed \u{1b}[2Jx".utf8)) == .failed("[2Jx"))
-    guard case .failed(let text)? = MonitorReport(Array(("failed " + String(repeating: "x", count: 9999)).utf8))
+    guard
+      case .failed(let text)? = MonitorReport(
+        Array(("failed " + String(repeating: "x", count: 9999)).utf8))
     else { return #expect(Bool(false)) }
     #expect(text.count < 600)
   }

@@ -7,7 +7,9 @@ import Testing
 @testable import Supervisor
 
 /// vosctl and vosd as a person uses them, over monitors that only pretend.
-@Suite(.serialized, .enabled(if: Programs.areBuilt, "vosctl, vosd and vosfakevmm are not beside the tests"))
+@Suite(
+  .serialized,
+  .enabled(if: Programs.areBuilt, "vosctl, vosd and vosfakevmm are not beside the tests"))
 struct ProgramTests {
   @Test func aSystemComesUpAndGoesDown() throws {
     let programs = try Programs()
@@ -30,7 +32,9 @@ struct ProgramTests {
   @Test func logsAndConsoleAndTree() throws {
     let programs = try Programs()
     #expect(try programs.up().code == 0)
-    try programs.wait("the console") { try programs.vosctl("logs", "other").output.contains("console of other") }
+    try programs.wait("the console") {
+      try programs.vosctl("logs", "other").output.contains("console of other")
+    }
     let console = try programs.vosctl("console", "other", input: "echoed\u{1d}")
     #expect(console.code == 0)
     try programs.wait("the echo") { try programs.vosctl("logs", "other").output.contains("echoed") }
@@ -238,7 +242,9 @@ struct ProgramTests {
     let garbage: [[UInt8]] = [
       [UInt8](repeating: 0xff, count: 64), Frame(.message, Array("{}".utf8)).bytes,
       Frame(.input, []).bytes, Array("GET / HTTP/1.0\r\n\r\n".utf8), [],
-      Wire.frame(Request(.exec(Execution(domain: "other", arguments: [], environment: [], input: true)))).bytes,
+      Wire.frame(
+        Request(.exec(Execution(domain: "other", arguments: [], environment: [], input: true)))
+      ).bytes,
     ]
     for bytes in garbage {
       let socket = try UnixSocket.connect(path)

@@ -6,7 +6,8 @@ import Testing
 @Suite struct FrameTests {
   @Test func framesSurviveAnyCutting() throws {
     let frames = [
-      Frame(.message, Array("{}".utf8)), Frame(.input, []), Frame(.output, [UInt8](repeating: 7, count: 5000)),
+      Frame(.message, Array("{}".utf8)), Frame(.input, []),
+      Frame(.output, [UInt8](repeating: 7, count: 5000)),
     ]
     let bytes = frames.flatMap(\.bytes)
     for step in [1, 3, 8, 4096, bytes.count] {
@@ -54,15 +55,20 @@ import Testing
 
 @Suite struct ExecRequestTests {
   @Test func theVectorFollowsItsHead() {
-    let execution = Execution(domain: "a", arguments: ["ls", ""], environment: ["A=b"], input: false)
+    let execution = Execution(
+      domain: "a", arguments: ["ls", ""], environment: ["A=b"], input: false)
     let head: [UInt8] = [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     #expect(execution.encoded(maximum: 100) == head + Array("ls\0\0A=b\0".utf8))
     #expect(execution.encoded(maximum: 20) == nil)
   }
 
   @Test func whatCannotBeAVectorIsRefused() {
-    #expect(Execution(domain: "a", arguments: [], environment: [], input: false).encoded(maximum: 99) == nil)
-    #expect(Execution(domain: "a", arguments: ["a\0b"], environment: [], input: false).encoded(maximum: 99) == nil)
+    #expect(
+      Execution(domain: "a", arguments: [], environment: [], input: false).encoded(maximum: 99)
+        == nil)
+    #expect(
+      Execution(domain: "a", arguments: ["a\0b"], environment: [], input: false).encoded(
+        maximum: 99) == nil)
   }
 
   @Test func waitStatusesBecomeExitCodes() {

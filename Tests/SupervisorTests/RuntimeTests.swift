@@ -57,12 +57,16 @@ final class FakeDevices: DeviceHost {
   func take(_ device: JournalRecord.Device) throws(DeviceProblem) {
     beforeTake(device)
     events.append("take " + device.address)
-    if failing.contains("take " + device.address) { throw DeviceProblem("\(device.address) is stuck") }
+    if failing.contains("take " + device.address) {
+      throw DeviceProblem("\(device.address) is stuck")
+    }
   }
 
   func giveBack(_ device: JournalRecord.Device) throws(DeviceProblem) {
     events.append("give \(device.address) to \(device.originalDriver ?? "none")")
-    if failing.contains("give " + device.address) { throw DeviceProblem("\(device.address) is busy") }
+    if failing.contains("give " + device.address) {
+      throw DeviceProblem("\(device.address) is busy")
+    }
   }
 
   func open(_ addresses: [String]) throws(DeviceProblem) -> OpenDevices {

@@ -56,7 +56,9 @@ final class ControlCaller {
     return true
   }
 
-  private var arenaStart: Int { channel.plan.geometry.slicesOffset + channel.plan.geometry.arenaOffset }
+  private var arenaStart: Int {
+    channel.plan.geometry.slicesOffset + channel.plan.geometry.arenaOffset
+  }
 
   /// Runs the completions of all calls that were answered.
   func poll() {

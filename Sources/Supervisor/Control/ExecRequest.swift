@@ -7,7 +7,8 @@ extension Execution {
   func encoded(maximum: Int) -> [UInt8]? {
     guard !arguments.isEmpty else { return nil }
     let words = [UInt32(arguments.count), UInt32(environment.count), 0, 0]
-    var bytes = words.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) } }
+    var bytes = words.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (8 * $0)) }
+    }
     for text in arguments + environment {
       guard !text.utf8.contains(0) else { return nil }
       bytes += Array(text.utf8) + [0]

@@ -241,7 +241,11 @@ public final class Daemon {
   /// Tells those who wait how it ended. Last of all: whoever hears it may start the system again.
   public func sayGoodbye() {
     for client in clients.values {
-      if case .waiting = client.role { client.finish(lastWord(to: client)) } else { client.breakOff() }
+      if case .waiting = client.role {
+        client.finish(lastWord(to: client))
+      } else {
+        client.breakOff()
+      }
     }
     flushAll(until: EventLoop.now() + 2)
   }

@@ -36,7 +36,8 @@ extension Daemon {
   private func add(_ socket: consuming OwnedDescriptor) -> ClientConnection? {
     let client = ClientConnection(socket, at: EventLoop.now())
     do throws(SystemCallError) {
-      client.watch = try loop.watch(client.socket.rawValue) { [unowned self, unowned client] event in
+      client.watch = try loop.watch(client.socket.rawValue) {
+        [unowned self, unowned client] event in
         if event.contains(.hangUp) || event.contains(.readable) { read(client) }
       }
     } catch {
@@ -147,7 +148,8 @@ extension Daemon {
         return client.finish(
           .failure(
             Failure(
-              .notRunning, "domain \"\(domain.name)\" is \(domain.stateName), not ready; try later")))
+              .notRunning, "domain \"\(domain.name)\" is \(domain.stateName), not ready; try later")
+          ))
       }
       let session = ExecSession(
         control: domain.control, client: client, hasInput: execution.input)

@@ -32,7 +32,8 @@ extension Daemon {
       switch error.errno {
       case .noSuchFileOrDirectory, .operationNotSupportedByDevice, .noSuchAddressOrDevice:
         throw DeviceProblem(
-          "there is no \(path); switch virtualization on in the firmware and load kvm_intel or kvm_amd")
+          "there is no \(path); switch virtualization on in the firmware and load kvm_intel or kvm_amd"
+        )
       case .permissionDenied, .notPermitted:
         throw DeviceProblem(
           "\(path) may not be opened by this user; run as root or join the group that owns it")

@@ -45,7 +45,7 @@ public struct ProcessIdentity: Codable, Equatable, Sendable {
     let process: PidDescriptor
     do throws(SystemCallError) {
       process = try PidDescriptor(pid)
-    } catch where error.errno == .noSuchProcess {
+    } catch  where error.errno == .noSuchProcess {
       return true
     }
     // Looked at again now that the number is held: it cannot pass to another process any more.

@@ -82,7 +82,8 @@ enum UnixSocket {
     let bytes = Array(path.utf8)
     let room = MemoryLayout.size(ofValue: address.sun_path)
     guard bytes.count < room, !bytes.isEmpty, !bytes.contains(0) else {
-      throw SystemCallError("use socket path \(path), \(room - 1) bytes at most", errno: .fileNameTooLong)
+      throw SystemCallError(
+        "use socket path \(path), \(room - 1) bytes at most", errno: .fileNameTooLong)
     }
     // SAFETY: the path was checked to fit with its NUL, which the zeroed struct has.
     unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }

@@ -34,7 +34,8 @@ public struct Frame: Equatable, Sendable {
   public var bytes: [UInt8] {
     let payload = payload.prefix(Self.maximumPayload)
     let count = UInt32(payload.count)
-    let header = (0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) } + [kind.rawValue, 0, 0, 0]
+    let header =
+      (0..<4).map { UInt8(truncatingIfNeeded: count >> (8 * $0)) } + [kind.rawValue, 0, 0, 0]
     return header + payload
   }
 

@@ -105,7 +105,9 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
     var open = stat()
     var named = stat()
     // SAFETY: the calls fill locals of the type they expect.
-    guard unsafe fstat(descriptor, &open) == 0, unsafe lstat(path, &named) == 0 else { return false }
+    guard unsafe fstat(descriptor, &open) == 0, unsafe lstat(path, &named) == 0 else {
+      return false
+    }
     return open.st_ino == named.st_ino && open.st_dev == named.st_dev
   }
 

@@ -36,7 +36,9 @@ extension SystemLayout {
 
   private func describe(_ port: Port) -> DomainDescription.Channel {
     let channel = channels[port.channel]
-    let settings = manifest.channels.first { $0.name == channel.name && $0.service == channel.service }
+    let settings = manifest.channels.first {
+      $0.name == channel.name && $0.service == channel.service
+    }
     let carries: DomainDescription.Channel.Carries =
       switch settings?.carries {
       case nil: .control
