@@ -46,9 +46,10 @@ public final class Lab {
       return Lab(workspace, machine, agent, child.process, child)
     } catch {
       child.end()
-      throw Failure(
-        "the lab host did not come up: \(error)\n\(lastLines(of: machine))", log: machine.consoleLog
-      )
+      let lines = lastLines(of: machine)
+      try? keepLogs(machine, workspace)
+      try? remove(folder)
+      throw Failure("the lab host did not come up: \(error)\n\(lines)", log: workspace.logs)
     }
   }
 
@@ -91,7 +92,7 @@ public final class Lab {
     if isRunning {
       if let child { child.end() } else { kill(process, SIGKILL) }
     }
-    try keepLogs()
+    try Lab.keepLogs(machine, workspace)
     try remove(machine.folder)
   }
 
@@ -100,7 +101,7 @@ public final class Lab {
     return kill(process, 0) == 0
   }
 
-  private func keepLogs() throws {
+  private static func keepLogs(_ machine: LabMachine, _ workspace: Workspace) throws {
     let name = machine.folder.lastPathComponent
     for log in ["console.log", "qemu.log"] {
       let source = machine.folder.appending(path: log)

@@ -123,7 +123,7 @@ public struct VosSystem {
   public func keepEvidence(_ name: String, in workspace: Workspace) throws -> URL {
     let log = try workspace.log("\(name)-evidence")
     let script =
-      "dmesg | tail -n 200; vosctl ps; vosctl devices; ps; "
+      "dmesg | tail -n 200; vosctl ps; vosctl devices; ps | grep '[v]os'; "
       + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
     let result = try lab.agent.shell(script, withinSeconds: 60)
     try Data((result.output + result.errors).utf8).write(to: log)
