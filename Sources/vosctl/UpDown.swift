@@ -38,6 +38,11 @@ struct UpCommand: ParsableCommand {
   @Option(help: "Seconds that a domain may take to announce itself, instead of the manifest's.")
   var bootTimeout: Int?
 
+  @Option(
+    help: "File that vosd's log is appended to; it stays, also when \"up\" fails.",
+    completion: .file())
+  var logFile: String?
+
   @Option(help: ArgumentHelp("The KVM device.", visibility: .hidden))
   var kvmDevice: String?
 
@@ -52,6 +57,7 @@ struct UpCommand: ParsableCommand {
     let interrupts = try Interrupts()
     var extra: [String] = []
     if let bootTimeout { extra += ["--boot-timeout", "\(bootTimeout)"] }
+    if let logFile { extra += ["--log-file", absolute(logFile)] }
     if let kvmDevice { extra += ["--kvm-device", kvmDevice] }
     let client = try ControlClient.launch(
       manifest: manifest, runtimeRoot: absolute(runtimeDirectory), extra: extra)

@@ -29,6 +29,9 @@ struct VosDaemon: ParsableCommand {
   @Option(help: "Seconds that a domain may take to power off.")
   var powerOffTimeout = 30
 
+  @Option(help: "File for the log, which then stays; else it is in the runtime directory.")
+  var logFile: String?
+
   @Option(help: ArgumentHelp("Path of vosvmm.", visibility: .hidden))
   var monitor: String?
 
@@ -99,7 +102,7 @@ struct VosDaemon: ParsableCommand {
     }
     // From here on a vosctl's terminal is not ours to write to.
     if launcher != nil {
-      redirectOutput(to: RuntimeDirectory.logPath(in: path))
+      redirectOutput(to: logFile ?? RuntimeDirectory.logPath(in: path))
       // Nor is its directory ours to keep busy; every path that we use is absolute.
       _ = unsafe chdir("/")
     }

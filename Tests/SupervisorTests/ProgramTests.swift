@@ -79,7 +79,10 @@ struct ProgramTests {
     let programs = try Programs()
     try programs.manifest("silent", other: "silent")
     let up = try programs.vosctl(
-      "up", "--boot-timeout", "1", "--kvm-device", "/dev/null", "silent.yaml")
+      "up", "--boot-timeout", "1", "--kvm-device", "/dev/null", "--log-file", "kept.log",
+      "silent.yaml")
+    let kept = try String(contentsOfFile: programs.path("kept.log"), encoding: .utf8)
+    #expect(kept.contains("domain other | console of other"))
     #expect(up.code == 1 && up.errors.contains("did not announce itself within 1 s"), "\(up)")
     #expect(up.errors.contains("console of other"))
     try programs.expectClean()

@@ -10,6 +10,8 @@ extension Daemon {
   private static let consoleChunk = 64 << 10
   /// Console lines shown with a failure.
   private static let failureLines = 20
+  /// Console lines kept in the log with a failure.
+  private static let loggedLines = 200
   /// Longest message of a monitor.
   private static let reportBytes = 4096
 
@@ -194,6 +196,9 @@ extension Daemon {
   private func announceFailure(_ domain: DomainRuntime, _ reason: String) {
     log.error("domain \(domain.name) failed: \(reason)")
     failureConsole = domain.log.lastLines(Self.failureLines)
+    for line in domain.log.lastLines(Self.loggedLines) {
+      log.error("domain \(domain.name) | \(line)")
+    }
     announce(domain, .failed)
   }
 
