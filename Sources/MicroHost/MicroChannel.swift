@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 import CVosABI
 public import Channel
+import Glibc
 import LaunchPlan
 import LinuxSystem
 
 /// A channel between two micro guests, laid out and held by the host, as the supervisor would.
-public final class MicroChannel {
+public final class MicroChannel: Sendable {
   /// The host's view of the region.
   public let region: ChannelRegion
   private let memory: OwnedDescriptor
@@ -48,6 +49,9 @@ public final class MicroChannel {
     region.announce(.client, life: .alive, generation: 1)
     region.announce(.service, life: .alive, generation: 1)
   }
+
+  /// Where other processes of this user find the region's memory while `self` lives.
+  public var path: String { "/proc/\(getpid())/fd/\(memory.rawValue)" }
 
   /// The plan of `side`'s function; `add` takes a descriptor along and tells its index.
   func plan(_ side: ChannelSide, add: (Int32) -> Int) -> LaunchPlan.Ivshmem {

@@ -93,19 +93,53 @@ struct MicroGuestTests {
 /// The same guests under another monitor, so that they rely on nothing but the specifications.
 @Suite(.enabled(if: Surroundings.hasQEMU, "qemu-system-x86_64 is missing"))
 struct ForeignMonitorTests {
+  private static let machine = [
+    "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "64M", "-nic", "none", "-nographic",
+    "-no-reboot", "-device", "ivshmem-plain,memdev=m",
+  ]
+
   @Test func probeRunsUnderQEMU() throws {
     let output = try Surroundings.run(
       Surroundings.qemu,
-      [
-        "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "64M", "-nic", "none", "-nographic",
-        "-no-reboot", "-kernel", try Surroundings.guest("probe"),
+      Self.machine + [
+        "-kernel", try Surroundings.guest("probe"),
         "-object", "memory-backend-memfd,id=m,size=1M,share=on",
-        "-device", "ivshmem-plain,memdev=m",
       ], seconds: 60)
     let passed = Set(
       output.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("PASS ") })
     #expect(passed.isSuperset(of: ["PASS pci", "PASS acpi", "PASS ring-3-call", "PASS ecam"]))
     #expect(passed.contains("PASS ivshmem-memory"))
     #expect(!output.contains("FAIL"), "\(output)")
+  }
+
+  @Test(.enabled(if: usableProcessors().count >= 2, "two processors are needed to spin on"))
+  func callsAreServedUnderQEMU() async throws {
+    let channel = try MicroChannel()
+    async let served = Self.run("calls-service", channel)
+    async let asked = Self.run("calls-client", channel)
+    let outputs = try await (asked, served)
+    #expect(outputs.0.contains("PASS calls-client"), "\(outputs.0)")
+    #expect(outputs.0.contains("RESULT rings 0"))
+    #expect(outputs.1.contains("PASS calls-service"), "\(outputs.1)")
+    withExtendedLifetime(channel) {}
+  }
+
+  /// Runs a guest of `channel` under QEMU, off the tests' own threads.
+  private static func run(_ name: String, _ channel: MicroChannel) async throws -> String {
+    let memory =
+      "memory-backend-file,id=m,share=on,size=\(channel.region.geometry.regionBytes),"
+      + "mem-path=" + channel.path
+    let arguments =
+      machine + [
+        "-kernel", try Surroundings.guest(name), "-append", "brief", "-object", memory,
+      ]
+    return try await withCheckedThrowingContinuation { continuation in
+      Thread.detachNewThread {
+        continuation.resume(
+          with: Result {
+            try Surroundings.run(Surroundings.qemu, arguments, seconds: 120)
+          })
+      }
+    }
   }
 }

@@ -12,8 +12,18 @@ enum Processor {
   private static let faultStack: UInt64 = 2
 
   static func prepare() {
+    maskLegacyInterrupts()
     prepareTaskState()
     prepareGates()
+  }
+
+  private static let primary8259: UInt16 = 0x21
+  private static let secondary8259: UInt16 = 0xA1
+
+  /// Firmware may have left the timer running, on a vector that is an exception's.
+  private static func maskLegacyInterrupts() {
+    micro_out8(primary8259, 0xFF)
+    micro_out8(secondary8259, 0xFF)
   }
 
   /// 64-bit task state (Intel SDM volume 3, 8.7): RSP0 at 4, IST1 at 36.
@@ -56,10 +66,8 @@ public enum LocalAPIC {
   private static let enable: UInt32 = 1 << 8
   static let spuriousVector: UInt32 = 0xFF
 
-  /// Lets interrupts in; the 8259s, which nobody needs, are masked.
+  /// Lets interrupts in.
   public static func enableInterrupts() {
-    micro_out8(0x21, 0xFF)
-    micro_out8(0xA1, 0xFF)
     micro_write32(spurious, enable | spuriousVector)
     micro_interrupts_on()
   }
