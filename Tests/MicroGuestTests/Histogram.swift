@@ -1,0 +1,1 @@
+../../guest-kernels/micro/Sources/MicroRuntime/Histogram.swift
