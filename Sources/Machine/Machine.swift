@@ -198,7 +198,34 @@ public final class Machine {
       kernel: kernel, initrd: initrd, commandLine: plan.commandLine,
       deviceTree: try deviceTree(plan, descriptors), ram: ram.layout,
       processorCount: plan.vcpuCount, pciWindow64: windows.memory64)
-    do throws(BootError) { return try loadGuest(request, into: ram) } catch { throw .boot(error) }
+    do throws(BootError) {
+      let entry = try loadGuest(request, into: ram)
+      try writeResetStub(into: ram)
+      return entry
+    } catch {
+      throw .boot(error)
+    }
+  }
+
+  /// Where firmware's entry point is in real mode: FFFF:0000.
+  private static let resetVector: UInt64 = 0xF_FFF0
+
+  /// Puts at the reset vector what firmware would do there: a reset.
+  ///
+  /// With hardware-reduced ACPI, Linux prefers EFI to the FADT's reset register, and without EFI it
+  /// jumps to the firmware (native_machine_emergency_restart).
+  private static func writeResetStub(into ram: GuestRAM) throws(BootError) {
+    let port = Platform.resetPort
+    let stub: [UInt8] = [
+      0xBA, UInt8(port & 0xFF), UInt8(port >> 8),  // mov dx, port
+      0xB0, Platform.resetValue,  // mov al, value
+      0xEE,  // out dx, al
+      0xF4,  // hlt
+      0xEB, 0xFD,  // jmp to the hlt
+    ]
+    do throws(GuestMemoryError) { try ram.write(stub, at: resetVector) } catch {
+      throw .memory(error)
+    }
   }
 
   private static func deviceTree(

@@ -43,5 +43,7 @@ func runDomain(_ socket: consuming MessageSocket) -> Int32 {
   }
 }
 
+// The domain outlives its supervisor, and with it whoever read standard error.
+signal(SIGPIPE, SIG_IGN)
 closeInheritedDescriptors(from: launchDescriptor + 1)
 exit(runDomain(MessageSocket(owning: OwnedDescriptor(owning: launchDescriptor))))

@@ -151,6 +151,21 @@ struct DomainTests {
     #expect(domain.word(0x9000) == 0x1234)
   }
 
+  @Test func aJumpToTheFirmwareResets() throws {
+    let apic: UInt32 = 0xFEE0_0000
+    let domain = try Domain(
+      guest { code in
+        // The second CPU starts in real mode at 0xff000: jmp 0xffff:0.
+        code.store(0xF_F000, 0xFF00_00EA)
+        code.store(0xF_F004, 0x0000_00FF)
+        code.store(apic + 0x310, 1 << 24)
+        code.store(apic + 0x300, 0x4500)  // INIT
+        code.store(apic + 0x300, 0x46FF)  // SIPI to 0xff000
+        code.halt()
+      }, cpus: 2)
+    #expect(try domain.run() == .reset(reason: "asked for by the guest"))
+  }
+
   @Test func configurationSpaceIsThereBothWays() throws {
     let domain = try Domain(
       guest { code in
