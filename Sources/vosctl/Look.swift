@@ -45,6 +45,7 @@ struct PsCommand: ParsableCommand {
     var rows = [
       [
         "DOMAIN", "ROLE", "STATE", "PID", "GEN", "CPUS", "MEMORY", "OVERHEAD", "UPTIME", "BOOT",
+        "EXITS",
         "CALLS fast/kernel/own", "DEVICES",
       ]
     ]
@@ -63,7 +64,7 @@ struct PsCommand: ParsableCommand {
       domain.name, domain.role, domain.state, domain.pid.map { "\($0)" } ?? "-",
       "\(domain.generation)", "\(domain.cpus)", formatByteCount(domain.memoryBytes),
       domain.overheadKiB.map { "\($0) KiB" } ?? "-", domain.uptimeSeconds.map(formatSeconds) ?? "-",
-      domain.bootSeconds.map(formatSeconds) ?? "-",
+      domain.bootSeconds.map(formatSeconds) ?? "-", domain.exits.map { "\($0.exits)" } ?? "-",
       calls.isEmpty ? "-" : calls.joined(separator: ", "),
       domain.devices.isEmpty ? "-" : domain.devices.joined(separator: ", "),
     ]

@@ -84,6 +84,9 @@ final class FakeGuest {
             continue
           }
           if message.bytes == Array("stop".utf8) { return 0 }
+          if message.bytes == Array("statistics".utf8) {
+            report("statistics cpu0.exits=40 cpu0.io_exits=7 cpu1.exits=2 cpu1.odd=9")
+          }
         default:
           let typed = try console.read(maximum: 4096)
           if typed.isEmpty {

@@ -110,6 +110,15 @@ import Testing
     #expect(MonitorReport(Array("device-error 0000:01:00.0".utf8)) == .deviceError("0000:01:00.0"))
   }
 
+  @Test func statisticsAreSummed() {
+    let words = "statistics cpu0.exits=1 cpu1.exits=18446744073709551615 cpu0.io_exits=x =3 a.b.c"
+    guard case .statistics(let counts)? = MonitorReport(Array(words.utf8)) else {
+      Issue.record("not statistics")
+      return
+    }
+    #expect(counts.exits == 0 && counts.io == 0)
+  }
+
   @Test func hostileLinesAreTamed() {
     #expect(MonitorReport([]) == nil)
     #expect(MonitorReport([0xff, 0xfe]) == nil)

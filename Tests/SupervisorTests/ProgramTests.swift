@@ -21,6 +21,7 @@ struct ProgramTests {
       #expect(status.state == "running")
       #expect(status.domains.map(\.name) == ["primary", "other"])
       #expect(status.domains.allSatisfy { $0.state == "ready" && $0.generation == 1 })
+      #expect(status.domains.allSatisfy { $0.exits?.exits == 42 && $0.exits?.io == 7 })
       let processes = status.domains.compactMap(\.pid) + [status.pid]
       #expect(processes.count == 3)
       let down = try programs.vosctl("down")

@@ -73,6 +73,16 @@ public final class ControlClient {
     _ = unsafe poll(&entry, 1, -1)
   }
 
+  /// Whether a vosd is there that lives: it answers, or is too busy to hang up. One that was just
+  /// killed still takes connections for a moment, and then drops them.
+  func isAnswered(timeoutMilliseconds: Int32 = 2000) -> Bool {
+    send(.status)
+    var entry = pollfd(fd: socket.rawValue, events: Int16(POLLIN), revents: 0)
+    // SAFETY: the call reads and writes one local entry.
+    guard unsafe poll(&entry, 1, timeoutMilliseconds) > 0 else { return true }
+    return fill()
+  }
+
   /// The next piece that has come already; `nil` if none is complete.
   public func next() -> Incoming? {
     do throws(FrameError) {

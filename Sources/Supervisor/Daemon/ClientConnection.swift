@@ -10,6 +10,8 @@ final class ClientConnection {
     case new
     /// Waits for the end of `up` or `down`.
     case waiting
+    /// Waits for the monitors' statistics, but not for long.
+    case status(until: Seconds)
     case log(DomainRuntime, position: UInt64, end: UInt64?)
     case console(DomainRuntime, position: UInt64)
     case exec(ExecSession)
@@ -21,6 +23,9 @@ final class ClientConnection {
   static let limit = 1 << 20
   /// Seconds that a connection may take to say what it wants.
   static let requestTimeout: Seconds = 5
+
+  /// Seconds that `ps` waits for monitors that do not answer.
+  static let statisticsTimeout: Seconds = 0.5
 
   let socket: OwnedDescriptor
   let since: Seconds

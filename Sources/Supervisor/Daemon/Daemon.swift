@@ -162,6 +162,7 @@ public final class Daemon {
     for client in clients.values {
       switch client.role {
       case .new: due.append(client.since + ClientConnection.requestTimeout)
+      case .status(let until): if !client.isEnding { due.append(until) }
       case .exec(let session): if let time = session.deadline(now: now) { due.append(time) }
       case .waiting, .log, .console: break
       }

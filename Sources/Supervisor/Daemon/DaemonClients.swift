@@ -72,7 +72,7 @@ extension Daemon {
     }
     switch client.role {
     case .new: request(frame, from: client)
-    case .waiting, .log: break
+    case .waiting, .status, .log: break
     case .console(let domain, _):
       if frame.kind == .input { type(frame.payload, into: domain) }
     case .exec(let session):
@@ -97,8 +97,8 @@ extension Daemon {
     }
     switch request.command {
     case .status:
-      client.send(.status(status()))
-      client.finish(.done(code: 0))
+      askStatistics()
+      client.role = .status(until: EventLoop.now() + ClientConnection.statisticsTimeout)
     case .down:
       client.role = .waiting
       perform(system.handle(.stop))
@@ -170,7 +170,12 @@ extension Daemon {
       let next = pump(domain, from: position, until: nil, to: client)
       client.role = .console(domain, position: next)
     case .exec(let session): session.advance(now: now)
-    case .new, .waiting: break
+    case .status(let until)
+    where !client.isEnding
+      && (now >= until || !domains.contains { $0.monitor?.owesStatistics == true }):
+      client.send(.status(status()))
+      client.finish(.done(code: 0))
+    case .new, .waiting, .status: break
     }
     client.flush()
     if client.isFinished { return drop(client) }

@@ -12,8 +12,8 @@ extension Daemon {
   private static let failureLines = 20
   /// Console lines kept in the log with a failure.
   private static let loggedLines = 200
-  /// Longest message of a monitor.
-  private static let reportBytes = 4096
+  /// Longest message of a monitor: the statistics of 64 CPUs.
+  private static let reportBytes = 32 << 10
 
   /// Does what a domain's state machine says.
   func perform(_ actions: [DomainLifeCycle.Action], on domain: DomainRuntime) {
@@ -133,6 +133,13 @@ extension Daemon {
       log.warning("domain \(domain.name): its monitor sent something unknown")
       return
     }
+    if case .statistics(let exits) = report {
+      monitor.exits = exits
+      monitor.owesStatistics = false
+      // Asked for, so not counted.
+      monitor.reportsLeft += 1
+      return
+    }
     log.info("domain \(domain.name): \(report)")
     switch report {
     case .deviceError(let address):
@@ -187,6 +194,14 @@ extension Daemon {
       log.info("domain \(domain.name): power-off answered \(result)")
     }
     if !posted { tellStop(domain) }
+  }
+
+  /// Asks every monitor how often its CPUs left the guest.
+  func askStatistics() {
+    for domain in domains {
+      guard let monitor = domain.monitor, !monitor.owesStatistics else { continue }
+      monitor.owesStatistics = (try? monitor.launch.send(Array("statistics".utf8))) != nil
+    }
   }
 
   private func tellStop(_ domain: DomainRuntime) {

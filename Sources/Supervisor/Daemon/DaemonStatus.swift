@@ -39,7 +39,7 @@ extension Daemon {
       cpus: settings.cpus, memoryBytes: settings.memoryBytes,
       overheadKiB: pid.flatMap(HostLimits.privateResidentBytes).map { $0 >> 10 },
       uptimeSeconds: pid == nil ? nil : domain.startedAt.map { EventLoop.now() - $0 },
-      bootSeconds: domain.bootSeconds, devices: settings.devices,
+      bootSeconds: domain.bootSeconds, exits: domain.monitor?.exits, devices: settings.devices,
       channels: clientChannels(of: domain))
   }
 

@@ -25,6 +25,10 @@ final class DomainRuntime {
     var watches: [EventLoop.Watch] = []
     var consoleWatch: EventLoop.Watch?
     var launchWatch: EventLoop.Watch?
+    /// The last statistics that it sent.
+    var exits: ExitCounts?
+    /// It was asked for statistics and has not answered.
+    var owesStatistics = false
     /// Reports that are logged; a monitor that never stops talking fills no disk.
     var reportsLeft = 1000
     /// Typed for the guest, not yet taken by its monitor.

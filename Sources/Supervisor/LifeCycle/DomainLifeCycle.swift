@@ -135,7 +135,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
   private mutating func reported(_ report: MonitorReport) -> [Action] {
     switch report {
     case .guestPowerOff, .guestReset, .guestPanic, .failed: lastWord = report
-    case .running, .deviceError, .deviceRequest: break
+    case .running, .deviceError, .deviceRequest, .statistics: break
     }
     return []
   }
@@ -229,12 +229,19 @@ public enum MonitorReport: Equatable, Sendable {
   case deviceError(String)
   case deviceRequest(String)
   case failed(String)
+  /// Exits from the guest by KVM's own count, summed over its CPUs.
+  case statistics(ExitCounts)
 
   /// Longest text taken over from a monitor.
   static let textLimit = 512
 
   /// Reads a message; `nil` if it is none that we know.
   public init?(_ bytes: [UInt8]) {
+    let word = Array("statistics ".utf8)
+    if bytes.starts(with: word) {
+      self = .statistics(ExitCounts(bytes.dropFirst(word.count)))
+      return
+    }
     let cut = bytes.prefix(Self.textLimit)
     // The monitor is another process: its bytes are shown, so control characters go.
     let text = String(decoding: cut, as: UTF8.self).unicodeScalars
@@ -250,6 +257,33 @@ public enum MonitorReport: Equatable, Sendable {
     case "device-request": self = .deviceRequest(rest)
     case "failed": self = .failed(rest)
     default: return nil
+    }
+  }
+}
+
+/// How often a domain's CPUs left the guest. Keys are part of `ps --json`.
+public struct ExitCounts: Codable, Equatable, Sendable {
+  public var exits: UInt64 = 0
+  public var io: UInt64 = 0
+  public var mmio: UInt64 = 0
+  public var halt: UInt64 = 0
+  public var interrupts: UInt64 = 0
+
+  /// Sums words such as `cpu0.exits=7`; others are passed over, sums wrap.
+  init(_ text: ArraySlice<UInt8>) {
+    for word in text.split(separator: UInt8(ascii: " ")) {
+      let parts = String(decoding: word, as: UTF8.self).split(separator: "=")
+      guard parts.count == 2, let value = UInt64(parts[1]),
+        let name = parts[0].split(separator: ".").last
+      else { continue }
+      switch name {
+      case "exits": exits &+= value
+      case "io_exits": io &+= value
+      case "mmio_exits": mmio &+= value
+      case "halt_exits": halt &+= value
+      case "irq_exits": interrupts &+= value
+      default: break
+      }
     }
   }
 }

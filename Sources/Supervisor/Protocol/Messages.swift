@@ -131,6 +131,8 @@ public struct SystemStatus: Codable, Equatable, Sendable {
     public var overheadKiB: UInt64?
     public var uptimeSeconds: Double?
     public var bootSeconds: Double?
+    /// By KVM's own count.
+    public var exits: ExitCounts?
     public var devices: [String]
     public var channels: [ChannelStatus]
   }

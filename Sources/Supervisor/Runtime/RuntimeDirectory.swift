@@ -203,12 +203,14 @@ extension RuntimeDirectory {
     throw alreadyUp(system)
   }
 
-  /// Waits a little if the holder does not answer, because it is dying or has just begun.
+  /// Waits a little if the holder is dying or has just begun; else it is a running vosd.
   private static func wait(
     _ error: RuntimeDirectoryError, _ path: String, _ system: String
   ) throws(Failure) {
     guard case .inUse = error else { throw Failure(.failed, "\(error)") }
-    if (try? UnixSocket.connect(socketPath(in: path))) != nil { throw alreadyUp(system) }
+    if let client = try? ControlClient(directory: path, system: system), client.isAnswered() {
+      throw alreadyUp(system)
+    }
     usleep(delayMicroseconds)
   }
 
