@@ -29,7 +29,8 @@ import Testing
   }
 
   @Test func theFieldOffsetsAreTheHeaders() {
-    #expect(MemoryLayout<vos_superblock>.offset(of: \.client_life) == ChannelRegion.Field.clientLife)
+    #expect(
+      MemoryLayout<vos_superblock>.offset(of: \.client_life) == ChannelRegion.Field.clientLife)
     #expect(
       MemoryLayout<vos_superblock>.offset(of: \.service_life) == ChannelRegion.Field.serviceLife)
     #expect(

@@ -232,7 +232,8 @@ final class GuardedRegion: @unchecked Sendable {
   /// calls do get through the checks.
   func scribble(_ generator: inout SystemRandomNumberGenerator) {
     let geometry = region.geometry
-    let slice = geometry.slicesOffset + Int.random(in: 0..<2, using: &generator) * geometry.sliceStride
+    let slice =
+      geometry.slicesOffset + Int.random(in: 0..<2, using: &generator) * geometry.sliceStride
     let slot = slice + geometry.slotsOffset + Int.random(in: 0..<4, using: &generator) * 64
     switch Int.random(in: 0..<8, using: &generator) {
     case 0:
@@ -247,7 +248,8 @@ final class GuardedRegion: @unchecked Sendable {
       let entry = geometry.sliceTableOffset + Int.random(in: 0..<2, using: &generator) * 64
       store(.random(in: 0...3, using: &generator), entry)
     default:
-      store(.random(in: 0...7, using: &generator) | .random(in: 0...255, using: &generator) << 8, slot)
+      store(
+        .random(in: 0...7, using: &generator) | .random(in: 0...255, using: &generator) << 8, slot)
     }
   }
 

@@ -3,8 +3,8 @@ import PackageDescription
 
 /// What every target is built with: unsafe constructs must be marked, and a warning is an error.
 let strict: [SwiftSetting] = [
-  //.strictMemorySafety(),
-  //.treatAllWarnings(as: .error),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
 ]

@@ -13,6 +13,18 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+/*
+ * The Swift run-time looks into /proc as it starts, before main, and gives up
+ * without it. Process 1 must mount it itself; this is the earliest place.
+ */
+__attribute__((constructor(101))) static void mount_proc_first(void)
+{
+	if (getpid() == 1) {
+		mkdir("/proc", 0555);
+		mount("proc", "/proc", "proc", 0, NULL);
+	}
+}
+
 long guest_call(long number, long a, long b, long c, long d, long e, long f)
 {
 	long result = syscall(number, a, b, c, d, e, f);

@@ -5,6 +5,9 @@ import Channel
 import Glibc
 import Synchronization
 
+// SAFETY of this file: the kernel is given the request's window, which `ServiceCompleter` checked,
+// with its own counts.
+
 /// Serves the control channel: programs run for the host, and the power-off.
 ///
 /// A call that cannot be answered yet is parked; the epoll thread answers it when its pipe or
@@ -86,15 +89,15 @@ final class Agent: ServiceHandler {
     let call = request.call
     switch UInt32(call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
-    case VOS_CALL_EXEC: return execute(call, bytes)
+    case VOS_CALL_EXEC: return unsafe execute(call, bytes)
     case VOS_CALL_POWEROFF: return powerOff()
     default: break
     }
     return state.withLock { state -> Reply? in
       guard let process = state.processes[call.object] else { return Reply(Failure.badDescriptor) }
       switch UInt32(call.number) {
-      case VOS_CALL_EXEC_READ: return read(request, process, bytes)
-      case VOS_CALL_EXEC_WRITE: return write(request, process, bytes)
+      case VOS_CALL_EXEC_READ: return unsafe read(request, process, bytes)
+      case VOS_CALL_EXEC_WRITE: return unsafe write(request, process, bytes)
       case VOS_CALL_EXEC_WAIT: return wait(request, process)
       case VOS_CALL_EXEC_SIGNAL: return signal(call, process)
       case VOS_CALL_CLOSE:
@@ -117,7 +120,7 @@ final class Agent: ServiceHandler {
   // MARK: Starting programs
 
   private func execute(_ call: Call, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
-    guard let program = Program(bytes, length: Int(call.data.length)) else {
+    guard let program = unsafe Program(bytes, length: Int(call.data.length)) else {
       return Reply(Failure.invalid)
     }
     guard makeRoom() else { return Reply(Failure.tryAgain) }
@@ -165,7 +168,7 @@ final class Agent: ServiceHandler {
     let pid = process.pid
     System.startThread {
       var status: Int32 = 0
-      while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+      while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
     }
   }
 
@@ -177,7 +180,7 @@ final class Agent: ServiceHandler {
     let isErrors = request.call.arguments.0 == 2
     guard isErrors || request.call.arguments.0 == 1 else { return Reply(Failure.invalid) }
     guard let pipe = isErrors ? process.errors : process.output else { return Reply(result: 0) }
-    let count = kernelRetrying(
+    let count = unsafe kernelRetrying(
       Int(SYS_read), Int(pipe.number), address(bytes.baseAddress),
       Int(request.call.data.capacity))
     if count == Failure.tryAgain {
@@ -194,7 +197,7 @@ final class Agent: ServiceHandler {
       return Reply(result: 0)
     }
     guard let pipe = process.input else { return Reply(Failure.brokenPipe) }
-    let count = kernelRetrying(
+    let count = unsafe kernelRetrying(
       Int(SYS_write), Int(pipe.number), address(bytes.baseAddress), Int(request.call.data.length))
     return count == Failure.tryAgain ? park(request, process, .input, pipe.number) : Reply(count)
   }
@@ -213,7 +216,7 @@ final class Agent: ServiceHandler {
 
   private func takeStatus(_ process: Process) {
     var status: Int32 = 0
-    if process.status == nil, guest_wait_status(process.end.number, &status) == 0 {
+    if process.status == nil, unsafe guest_wait_status(process.end.number, &status) == 0 {
       process.status = status
     }
   }
@@ -230,21 +233,22 @@ final class Agent: ServiceHandler {
 
   private func arm(_ descriptor: Int32, _ kind: Watched, _ number: UInt64) {
     let events: UInt32 = kind == .input ? 0x4 : 0x1
-    var event = guest_event(events | EPOLLONESHOT.rawValue, number << 2 | kind.rawValue)
+    var event = unsafe guest_event(events | EPOLLONESHOT.rawValue, number << 2 | kind.rawValue)
     for operation in [EPOLL_CTL_MOD, EPOLL_CTL_ADD] {
-      let result = kernel(
+      let result = unsafe kernel(
         Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(descriptor), address(&event))
       if result == 0 { return }
     }
   }
 
   private func watch() {
-    var event = epoll_event()
+    var event = unsafe epoll_event()
     while true {
-      guard kernel(Int(SYS_epoll_wait), Int(epoll.number), address(&event), 1, -1) == 1 else {
+      guard unsafe kernel(Int(SYS_epoll_wait), Int(epoll.number), address(&event), 1, -1) == 1
+      else {
         continue
       }
-      let token = guest_event_token(&event)
+      let token = unsafe guest_event_token(&event)
       if let kind = Watched(rawValue: token & 3) { resume(token >> 2, kind) }
     }
   }
@@ -257,11 +261,11 @@ final class Agent: ServiceHandler {
       guard let request = process.parked.removeValue(forKey: kind), let loop = state.loop else {
         return
       }
-      let bytes = loop.bytes(request)
+      let bytes = unsafe loop.bytes(request)
       let reply =
         switch kind {
-        case .output, .errors: read(request, process, bytes)
-        case .input: write(request, process, bytes)
+        case .output, .errors: unsafe read(request, process, bytes)
+        case .input: unsafe write(request, process, bytes)
         case .exit: wait(request, process)
         }
       if let reply { loop.finish(request, reply) }

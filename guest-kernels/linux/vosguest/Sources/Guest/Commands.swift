@@ -12,10 +12,14 @@ private let usage = """
   vosguest counters [--json]       what went over each channel
   """
 
+/// Becomes a domain's init if this is process 1; else returns.
+public func runInitIfFirst() {
+  if getpid() == 1 { Init.run() }
+}
+
 /// Runs the program by the name it was called by, or by its first argument.
 public func runGuest(_ arguments: [String]) -> Never {
   signal(SIGPIPE, SIG_IGN)
-  if getpid() == 1 { Init.run() }
   var words = arguments
   let name = words.isEmpty ? "" : lastComponent(words.removeFirst())
   var command = name
@@ -99,7 +103,7 @@ private func forward(_ name: String, mount path: String) -> Int32 {
   switch FileForwarder.mount(at: path, name: name) {
   case .failure(let error): return fail("cannot mount \(path): errno \(-error)")
   case .success(let fuse):
-    FileForwarder(device, fuse: fuse).run(threads: forwarderThreads)
+    FileForwarder(device, fuse: fuse, mountedAt: path).run(threads: forwarderThreads)
     return fail("\(path) is unmounted", code: 0)
   }
 }

@@ -3,6 +3,9 @@ import CGuest
 import CVosABI
 import Glibc
 
+// SAFETY of this file: directory entries are read before the next one is asked for; structures are
+// locals.
+
 /// What the kernel module counted on each channel of this machine.
 enum Counters {
   static func print(asJSON: Bool) -> Int32 {
@@ -14,7 +17,7 @@ enum Counters {
         continue
       }
       var counters = vos_ioc_counters()
-      let result = kernel(
+      let result = unsafe kernel(
         Int(SYS_ioctl), Int(device.number), Int(VOS_IOC_COUNTERS), address(&counters))
       guard result >= 0 else { return fail("/dev/vos/\(name): errno \(-result)") }
       lines.append(asJSON ? json(name, counters) : text(name, counters))
@@ -42,12 +45,12 @@ enum Counters {
 
   /// The channels' names, sorted.
   static func names() -> [String] {
-    guard let folder = opendir("/dev/vos") else { return [] }
-    defer { closedir(folder) }
+    guard let folder = unsafe opendir("/dev/vos") else { return [] }
+    defer { unsafe closedir(folder) }
     var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    while let entry = unsafe readdir(folder) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
+        unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
       }
       // A channel's name: letters, digits, - and _; so it needs no quoting.
       if !name.hasPrefix(".") { names.append(name) }

@@ -4,6 +4,9 @@ import CVosABI
 import Channel
 import Glibc
 
+// SAFETY of this file: mappings are as long as the module or the test's memfd says, and live as
+// long as their holder.
+
 /// The service's end of a channel, as the kernel module or a test offers it.
 protocol ServiceDevice: AnyObject, Sendable {
   var region: ChannelRegion { get }
@@ -27,6 +30,7 @@ protocol ClientDevice: AnyObject, Sendable {
 }
 
 /// A mapping that ends with its last holder.
+@safe
 final class Mapping: @unchecked Sendable {
   // @unchecked: the address and size never change.
   let base: UnsafeMutableRawPointer
@@ -34,13 +38,13 @@ final class Mapping: @unchecked Sendable {
 
   init?(_ descriptor: Int32, byteCount: Int, offset: Int = 0, writable: Bool = true) {
     let protection = writable ? PROT_READ | PROT_WRITE : PROT_READ
-    let base = mmap(nil, byteCount, protection, MAP_SHARED, descriptor, offset)
-    guard let base, base != MAP_FAILED else { return nil }
-    self.base = base
+    let base = unsafe mmap(nil, byteCount, protection, MAP_SHARED, descriptor, offset)
+    guard let base = unsafe base, unsafe base != MAP_FAILED else { return nil }
+    unsafe self.base = unsafe base
     self.byteCount = byteCount
   }
 
-  deinit { munmap(base, byteCount) }
+  deinit { unsafe munmap(base, byteCount) }
 }
 
 /// /dev/vos/NAME of the service's side.
@@ -59,7 +63,7 @@ final class ModuleService: ServiceDevice {
       let mapping = Mapping(descriptor.number, byteCount: Int(info.map_bytes))
     else { return (nil, "/dev/vos/\(name) is not a service's") }
     do throws(GeometryError) {
-      let region = try ChannelRegion(mappedAt: mapping.base, byteCount: mapping.byteCount)
+      let region = try unsafe ChannelRegion(mappedAt: mapping.base, byteCount: mapping.byteCount)
       return (ModuleService(descriptor, mapping, region, info), "")
     } catch {
       return (nil, "/dev/vos/\(name): its superblock is not valid: \(error)")
@@ -81,7 +85,7 @@ final class ModuleService: ServiceDevice {
 
   func wait(milliseconds: Int32) -> Bool {
     var wait = vos_ioc_wait(slot: 0, state: 0, timeout_ms: milliseconds, reserved0: 0)
-    let result = kernel(
+    let result = unsafe kernel(
       Int(SYS_ioctl), Int(descriptor.number), Int(VOS_IOC_WAIT), address(&wait))
     return result >= 0 || result == Failure.interrupted || result == Failure.timedOut
   }
@@ -89,7 +93,7 @@ final class ModuleService: ServiceDevice {
 
 func information(_ descriptor: Descriptor, _ request: UInt32) -> vos_ioc_info? {
   var info = vos_ioc_info()
-  let result = kernel(Int(SYS_ioctl), Int(descriptor.number), Int(request), address(&info))
+  let result = unsafe kernel(Int(SYS_ioctl), Int(descriptor.number), Int(request), address(&info))
   return result < 0 ? nil : info
 }
 
@@ -102,7 +106,7 @@ final class ModuleClient: ClientDevice {
   let shape: SliceShape
   let sliceNumber: Int
 
-  var slice: UnsafeMutableRawPointer { mapping.base }
+  var slice: UnsafeMutableRawPointer { unsafe mapping.base }
 
   /// Opens it and takes a slice; says why not.
   static func open(_ name: String) -> (ModuleClient?, String) {
@@ -145,16 +149,16 @@ final class ModuleClient: ClientDevice {
   func wait(slot: Int, state: UInt32, milliseconds: Int32) -> Bool {
     var wait = vos_ioc_wait(
       slot: UInt32(slot), state: state, timeout_ms: milliseconds, reserved0: 0)
-    let result = kernel(
+    let result = unsafe kernel(
       Int(SYS_ioctl), Int(descriptor.number), Int(VOS_IOC_WAIT), address(&wait))
     return result >= 0 || result == Failure.interrupted || result == Failure.timedOut
   }
 
   var serviceLife: UInt32? {
-    let block = superblock.base
-    let life = vos_load_acquire32((block + 92).assumingMemoryBound(to: UInt32.self))
-    let generation = vos_load_acquire32((block + 100).assumingMemoryBound(to: UInt32.self))
-    let page = SidePage(at: servicePage.base)
+    let block = unsafe superblock.base
+    let life = unsafe vos_load_acquire32((block + 92).assumingMemoryBound(to: UInt32.self))
+    let generation = unsafe vos_load_acquire32((block + 100).assumingMemoryBound(to: UInt32.self))
+    let page = unsafe SidePage(at: servicePage.base)
     guard life == VOS_LIFE_ALIVE, page.state == .ready, page.generation == generation else {
       return nil
     }
@@ -175,11 +179,11 @@ final class MemoryChannel: @unchecked Sendable {
     guard
       let geometry = try? Geometry.layout(
         channel: 1, carries: carries, sliceCount: slices, slotCount: slots, arenaBytes: arenaBytes),
-      let memory = "channel".withCString({
-        Descriptor(kernel(Int(SYS_memfd_create), address($0), 1))
+      let memory = unsafe "channel".withCString({
+        unsafe Descriptor(kernel(Int(SYS_memfd_create), address($0), 1))
       }), ftruncate(memory.number, geometry.regionBytes) == 0,
       let mapping = Mapping(memory.number, byteCount: geometry.regionBytes),
-      let region = try? ChannelRegion(
+      let region = try? unsafe ChannelRegion(
         formatting: mapping.base, geometry: geometry, name: Array("memory".utf8).span),
       let bell = Descriptor(kernel(Int(SYS_eventfd2), 0, Int(O_NONBLOCK | O_CLOEXEC)))
     else { return nil }
@@ -199,7 +203,7 @@ final class MemoryChannel: @unchecked Sendable {
 
   func ringService() {
     var one: UInt64 = 1
-    _ = Glibc.write(bell.number, &one, 8)
+    _ = unsafe Glibc.write(bell.number, &one, 8)
   }
 
   final class Service: ServiceDevice {
@@ -210,9 +214,9 @@ final class MemoryChannel: @unchecked Sendable {
 
     func wait(milliseconds: Int32) -> Bool {
       var interest = pollfd(fd: channel.bell.number, events: Int16(POLLIN), revents: 0)
-      if poll(&interest, 1, milliseconds) == 1 {
+      if unsafe poll(&interest, 1, milliseconds) == 1 {
         var count: UInt64 = 0
-        _ = read(channel.bell.number, &count, 8)
+        _ = unsafe read(channel.bell.number, &count, 8)
       }
       return true
     }
@@ -224,7 +228,8 @@ final class MemoryChannel: @unchecked Sendable {
     var shape: SliceShape { SliceShape(channel.region.geometry) }
     var slice: UnsafeMutableRawPointer {
       let geometry = channel.region.geometry
-      return channel.mapping.base + geometry.slicesOffset + sliceNumber * geometry.sliceStride
+      return unsafe channel.mapping.base + geometry.slicesOffset + sliceNumber
+        * geometry.sliceStride
     }
 
     init(_ channel: MemoryChannel, slice: Int) {
@@ -236,9 +241,9 @@ final class MemoryChannel: @unchecked Sendable {
 
     /// Looks every now and then: there is no kernel between the two to wake anybody.
     func wait(slot: Int, state: UInt32, milliseconds: Int32) -> Bool {
-      let word = (slice + shape.slotsOffset + slot * 64).assumingMemoryBound(to: UInt32.self)
+      let word = unsafe (slice + shape.slotsOffset + slot * 64).assumingMemoryBound(to: UInt32.self)
       var left = Int(milliseconds) * 10
-      while vos_load_acquire32(word) == state, left > 0, serviceLife != nil {
+      while unsafe vos_load_acquire32(word) == state, left > 0, serviceLife != nil {
         usleep(100)
         left -= 1
       }

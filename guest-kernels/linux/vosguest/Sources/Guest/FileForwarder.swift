@@ -5,10 +5,13 @@ import Channel
 import Glibc
 import Synchronization
 
+// SAFETY of this file: the kernel is given this thread's buffers, with their own counts; the
+// arena's window is the slot's.
+
 /// The primary's end of a files channel: carries FUSE messages between the kernel and the service.
 ///
-/// A request is read from /dev/fuse straight into the arena and its reply written from there. When
-/// the service goes away, requests that may safely be asked again wait for its next life; the
+/// Messages pass through memory of this process, because /dev/fuse pins the pages that it reads and
+/// writes, which device memory has none of. When the service goes away, requests that may safely be asked again wait for its next life; the
 /// others fail with EIO, because nobody knows whether they were done. Nothing waits for ever.
 final class FileForwarder: @unchecked Sendable {
   // @unchecked: everything is constant but the atomics; slots have one holder each.
@@ -19,6 +22,7 @@ final class FileForwarder: @unchecked Sendable {
   private let device: any ClientDevice
   private let client: SliceClient
   private let fuse: Descriptor
+  private let path: String
   private let policy: SpinPolicy
   private let ended = Atomic<Bool>(false)
   private let running = Atomic<Int>(0)
@@ -26,15 +30,17 @@ final class FileForwarder: @unchecked Sendable {
 
   /// - Parameter outageMilliseconds: how long to wait for a service that is gone.
   init(
-    _ device: any ClientDevice, fuse: Descriptor,
+    _ device: any ClientDevice, fuse: Descriptor, mountedAt path: String,
     policy: SpinPolicy = SpinPolicy(spins: 2000, yields: 20),
     outageMilliseconds: UInt64 = FileForwarder.outageMilliseconds
   ) {
     self.device = device
     self.fuse = fuse
-    self.policy = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 ? policy : SpinPolicy(spins: 0, yields: 50)
+    self.path = path
+    self.policy =
+      sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 ? policy : SpinPolicy(spins: 0, yields: 50)
     outage = outageMilliseconds
-    client = SliceClient(slice: device.slice, shape: device.shape)
+    client = unsafe SliceClient(slice: device.slice, shape: device.shape)
   }
 
   /// Opens /dev/fuse and mounts it; the mount ends with the descriptor's last holder.
@@ -43,11 +49,11 @@ final class FileForwarder: @unchecked Sendable {
     guard case .success(let fuse) = opened else { return opened }
     let options =
       "fd=\(fuse.number),rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
-    let result = path.withCString { path in
-      name.withCString { name in
-        "fuse.vos".withCString { type in
-          options.withCString {
-            kernel(
+    let result = unsafe path.withCString { path in
+      unsafe name.withCString { name in
+        unsafe "fuse.vos".withCString { type in
+          unsafe options.withCString {
+            unsafe kernel(
               Int(SYS_mount), address(name), address(path), address(type),
               Int(MS_NOSUID | MS_NODEV), address($0))
           }
@@ -60,10 +66,14 @@ final class FileForwarder: @unchecked Sendable {
   /// Takes what is mounted at `path` out of sight, if it is a mount of ours.
   static func unmount(_ path: String) {
     var status = statfs()
-    let error = path.withCString { kernel(Int(SYS_statfs), address($0), address(&status)) }
+    let error = unsafe path.withCString {
+      unsafe kernel(Int(SYS_statfs), address($0), address(&status))
+    }
     // ENOTCONN: its forwarder is gone.
-    guard error == Failure.notConnected || (error == 0 && status.f_type == fuseMagic) else { return }
-    _ = path.withCString { kernel(Int(SYS_umount2), address($0), Int(MNT_DETACH)) }
+    guard error == Failure.notConnected || (error == 0 && status.f_type == fuseMagic) else {
+      return
+    }
+    _ = unsafe path.withCString { unsafe kernel(Int(SYS_umount2), address($0), Int(MNT_DETACH)) }
   }
 
   /// FUSE_SUPER_MAGIC, include/uapi/linux/magic.h.
@@ -82,21 +92,42 @@ final class FileForwarder: @unchecked Sendable {
     while running.load(ordering: .acquiring) > 0 { System.sleep(milliseconds: 5) }
   }
 
+  /// A thread's own memory: the request as it came, and its reply.
+  @safe
+  private final class Buffers {
+    let request: UnsafeMutableRawBufferPointer
+    let reply: UnsafeMutableRawBufferPointer
+
+    init(byteCount: Int) {
+      let page = Int(VOS_PAGE_BYTES)
+      unsafe request = .allocate(byteCount: byteCount, alignment: page)
+      unsafe reply = .allocate(byteCount: byteCount, alignment: page)
+    }
+
+    deinit {
+      unsafe request.deallocate()
+      unsafe reply.deallocate()
+    }
+  }
+
   private func forward() {
     defer { running.subtract(1, ordering: .releasing) }
-    guard var slot = client.takeSlot() else { return }
+    guard let slot = client.takeSlot() else { return }
+    let window = window(of: slot)
+    let buffers = Buffers(byteCount: Int(window.capacity))
     while !ended.load(ordering: .acquiring) {
-      let window = window(of: slot)
-      let bytes = client.bytes(window)
-      let count = kernelRetrying(
-        Int(SYS_read), Int(fuse.number), address(bytes.baseAddress), bytes.count)
+      let count = unsafe kernelRetrying(
+        Int(SYS_read), Int(fuse.number), address(buffers.request.baseAddress),
+        buffers.request.count)
       guard count > 0 else {
+        // The request was interrupted before we had it.
         if count == Failure.noEntry || count == Failure.tryAgain { continue }
         // ENODEV: unmounted.
+        if count != Failure.noDevice { System.log("reading /dev/fuse: errno \(-count)") }
         ended.store(true, ordering: .releasing)
         break
       }
-      slot = serve(slot, window, count) ?? slot
+      serve(slot, window, buffers, count)
     }
     client.giveBack(slot)
   }
@@ -109,36 +140,32 @@ final class FileForwarder: @unchecked Sendable {
     return DataWindow(offset: UInt32(slot * bytes), length: 0, capacity: UInt32(bytes))
   }
 
-  /// Carries one request; another slot if this one could not be got back.
-  private func serve(_ slot: Int, _ window: DataWindow, _ count: Int) -> Int? {
-    let bytes = client.bytes(window)
-    let head = bytes.loadUnaligned(as: fuse_in_header.self)
-    // Requests are kept until they are answered, to be asked again: the reply overwrites them.
-    let canRepeat = Self.canRepeat(head.opcode)
-    let copy = canRepeat ? Array(UnsafeRawBufferPointer(rebasing: bytes[..<count])) : []
-    // A mount whose first message fails is of no use ever after: that one waits.
-    let isFirst = head.opcode == FUSE_INIT.rawValue
-    let deadline = isFirst ? .max : System.milliseconds() + outage
+  /// Carries one request, again if its service was lost and asking again is safe.
+  private func serve(_ slot: Int, _ window: DataWindow, _ buffers: Buffers, _ count: Int) {
+    let head = unsafe buffers.request.loadUnaligned(as: fuse_in_header.self)
+    let deadline = System.milliseconds() + outage
     var data = window
     data.length = UInt32(count)
-    while true {
-      guard let life = awaitService(until: deadline) else { break }
+    let message = unsafe UnsafeRawBufferPointer(rebasing: buffers.request[..<count])
+    while let life = awaitService(until: deadline) {
+      unsafe client.bytes(data).copyMemory(from: message)
       switch ask(slot, data, life) {
-      case .answered(let length):
-        finish(head, bytes, length)
-        return nil
-      case .refused(let error):
-        refuse(head, error)
-        return nil
-      case .lost where canRepeat:
-        bytes.copyBytes(from: copy)
-      case .lost:
-        refuse(head, Failure.inputOutput)
-        return nil
+      case .answered(let length): return finish(head, data, buffers, length)
+      case .refused(let error): return refuse(head, error)
+      case .lost where Self.canRepeat(head.opcode): continue
+      case .lost: return refuse(head, Failure.inputOutput)
       }
     }
+    // A mount whose first message fails is of no use ever after: better none.
+    if head.opcode == FUSE_INIT.rawValue { abort() }
     refuse(head, Failure.inputOutput)
-    return nil
+  }
+
+  /// Ends the mount and all that waits on it; the threads then find it gone.
+  private func abort() {
+    _ = unsafe path.withCString {
+      unsafe kernel(Int(SYS_umount2), address($0), Int(MNT_FORCE | MNT_DETACH))
+    }
   }
 
   private enum Outcome {
@@ -181,25 +208,47 @@ final class FileForwarder: @unchecked Sendable {
 
   /// Hands the reply to the kernel, which checks it against its request.
   private func finish(
-    _ head: fuse_in_header, _ bytes: UnsafeMutableRawBufferPointer, _ length: Int
+    _ head: fuse_in_header, _ data: DataWindow, _ buffers: Buffers, _ length: Int
   ) {
     guard length > 0 else {
       // FORGET has no reply; anything else must not hang.
-      if Self.hasReply(head.opcode) { refuse(head, Failure.inputOutput) }
-      return
+      return refuse(head, Failure.inputOutput)
     }
-    let result = kernelRetrying(
-      Int(SYS_write), Int(fuse.number), address(bytes.baseAddress), length)
-    // EINVAL: the reply is not one. ENOENT: the request was interrupted meanwhile.
+    // A file that was attached changes past the kernel: what it believes of it ends first.
+    if head.opcode == FUSE_IOCTL.rawValue { disbelieve(head.nodeid) }
+    // Copied once: the kernel sees what was checked, whatever the service writes meanwhile.
+    unsafe buffers.reply.copyMemory(
+      from: UnsafeRawBufferPointer(rebasing: client.bytes(data)[..<length]))
+    // The reply is this request's, whatever the service says.
+    unsafe buffers.reply.storeBytes(of: head.unique, toByteOffset: 8, as: UInt64.self)
+    let result = unsafe kernelRetrying(
+      Int(SYS_write), Int(fuse.number), address(buffers.reply.baseAddress), length)
+    // EINVAL: it is no reply. ENOENT: the request was interrupted meanwhile.
     if result == Failure.invalid { refuse(head, Failure.inputOutput) }
+  }
+
+  /// Makes the kernel ask for a node's attributes again; replies on their way count as old.
+  private func disbelieve(_ node: UInt64) {
+    let length = MemoryLayout<fuse_out_header>.size
+      + MemoryLayout<fuse_notify_inval_inode_out>.size
+    var notice = (
+      fuse_out_header(
+        len: UInt32(length), error: Int32(FUSE_NOTIFY_INVAL_INODE.rawValue), unique: 0),
+      // A negative offset: the attributes alone.
+      fuse_notify_inval_inode_out(ino: node, off: -1, len: 0)
+    )
+    _ = unsafe withUnsafeBytes(of: &notice) {
+      unsafe kernelRetrying(
+        Int(SYS_write), Int(fuse.number), address($0.baseAddress), length)
+    }
   }
 
   private func refuse(_ head: fuse_in_header, _ error: Int) {
     guard Self.hasReply(head.opcode) else { return }
     var reply = fuse_out_header(
       len: UInt32(MemoryLayout<fuse_out_header>.size), error: Int32(error), unique: head.unique)
-    _ = withUnsafeBytes(of: &reply) {
-      kernelRetrying(Int(SYS_write), Int(fuse.number), address($0.baseAddress), $0.count)
+    _ = unsafe withUnsafeBytes(of: &reply) {
+      unsafe kernelRetrying(Int(SYS_write), Int(fuse.number), address($0.baseAddress), $0.count)
     }
   }
 

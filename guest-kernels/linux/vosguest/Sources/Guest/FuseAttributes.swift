@@ -2,11 +2,15 @@
 import CGuest
 import Glibc
 
+// SAFETY of this file: strings and structures are locals that outlive the call; results go to
+// `FuseReply.room`.
+
 /// Attributes, plain and extended. Run as root: the client's kernel has checked the caller.
 extension FuseService {
   func giveAttributes(_ node: FuseNode, _ reply: inout FuseReply) -> Int {
     var out = fuse_attr_out()
     let error = node.attributes(&out.attr)
+    out.attr_valid = belief(in: node, out.attr)
     return error < 0 ? error : reply.put(out)
   }
 
@@ -26,8 +30,8 @@ extension FuseService {
 
   private func setMode(_ node: FuseNode, _ mode: UInt32) -> Int {
     guard let now = node.mode, now & S_IFMT != S_IFLNK else { return Failure.notSupported }
-    return node.path.withCString {
-      kernelRetrying(Int(SYS_fchmodat), Int(AT_FDCWD), address($0), Int(mode & 0o7777))
+    return unsafe node.path.withCString {
+      unsafe kernelRetrying(Int(SYS_fchmodat), Int(AT_FDCWD), address($0), Int(mode & 0o7777))
     }
   }
 
@@ -35,8 +39,8 @@ extension FuseService {
     let uid = what.valid & UInt32(FATTR_UID) != 0 ? Int(what.uid) : -1
     let gid = what.valid & UInt32(FATTR_GID) != 0 ? Int(what.gid) : -1
     let empty: CChar = 0
-    return withUnsafePointer(to: empty) {
-      kernelRetrying(
+    return unsafe withUnsafePointer(to: empty) {
+      unsafe kernelRetrying(
         Int(SYS_fchownat), Int(node.descriptor.number), address($0), uid, gid,
         Int(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
     }
@@ -49,7 +53,9 @@ extension FuseService {
     if what.valid & UInt32(FATTR_FH) != 0, let handle = find(what.fh, node) {
       error = kernelRetrying(Int(SYS_ftruncate), Int(handle.descriptor.number), size)
     } else {
-      error = node.path.withCString { kernelRetrying(Int(SYS_truncate), address($0), size) }
+      error = unsafe node.path.withCString {
+        unsafe kernelRetrying(Int(SYS_truncate), address($0), size)
+      }
     }
     if error == 0, what.valid & UInt32(FATTR_KILL_SUIDGID) != 0 { dropSetIdentity(node) }
     return error
@@ -72,8 +78,8 @@ extension FuseService {
     // What somebody set is shown as it was set.
     if what.valid & UInt32(FATTR_MTIME) != 0 { node.fastWrites.store(0, ordering: .relaxed) }
     let empty: CChar = 0
-    return withUnsafePointer(to: empty) {
-      kernelRetrying(
+    return unsafe withUnsafePointer(to: empty) {
+      unsafe kernelRetrying(
         Int(SYS_utimensat), Int(node.descriptor.number), address($0), address(&times),
         Int(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
     }
@@ -104,8 +110,8 @@ extension FuseService {
     else { return Failure.invalid }
     guard isAllowed(name) else { return Failure.notSupported }
     return withPath(node, name) { path, name in
-      value.withUnsafeBytes {
-        kernelRetrying(
+      unsafe value.withUnsafeBytes {
+        unsafe kernelRetrying(
           Int(SYS_setxattr), path, name, address($0.baseAddress), $0.count, Int(flags & 3))
       }
     }
@@ -145,8 +151,8 @@ extension FuseService {
   }
 
   private func withPath(_ node: FuseNode, _ name: [CChar], _ body: (Int, Int) -> Int) -> Int {
-    node.path.withCString { path in
-      name.withUnsafeBufferPointer { body(address(path), address($0.baseAddress)) }
+    unsafe node.path.withCString { path in
+      unsafe name.withUnsafeBufferPointer { unsafe body(address(path), address($0.baseAddress)) }
     }
   }
 
@@ -157,8 +163,8 @@ extension FuseService {
       guard count >= 0 else { return count }
       return reply.put(fuse_getxattr_out(size: UInt32(count), padding: 0))
     }
-    let room = reply.room
-    let count = call(address(room.baseAddress), min(Int(size), room.count))
+    let room = unsafe reply.room
+    let count = unsafe call(address(room.baseAddress), min(Int(size), room.count))
     reply.advance(count)
     return min(count, 0)
   }

@@ -2,6 +2,8 @@
 import CGuest
 import Glibc
 
+// SAFETY of this file: entries are read within the bytes that the kernel says it wrote.
+
 /// Listing directories.
 extension FuseService {
   private static let direntHead = MemoryLayout<fuse_dirent>.size  // 24: the name follows
@@ -24,7 +26,7 @@ extension FuseService {
       return Failure.stale
     }
     let number = Int(handle.descriptor.number)
-    let limit = min(Int(what.size), reply.room.count)
+    let limit = unsafe min(Int(what.size), reply.room.count)
     var buffer = [UInt8](repeating: 0, count: max(min(limit, 32 << 10), 1024))
     var offset = Int(bitPattern: UInt(what.offset))
     var left = limit
@@ -33,12 +35,12 @@ extension FuseService {
       while true {
         let place = kernel(Int(SYS_lseek), number, offset, Int(SEEK_SET))
         guard place >= 0 else { return place }
-        let count = buffer.withUnsafeMutableBytes {
-          kernelRetrying(Int(SYS_getdents64), number, address($0.baseAddress), $0.count)
+        let count = unsafe buffer.withUnsafeMutableBytes {
+          unsafe kernelRetrying(Int(SYS_getdents64), number, address($0.baseAddress), $0.count)
         }
         guard count > 0 else { return reply.length > 16 ? 0 : count }
-        let isFull = buffer.withUnsafeBytes { bytes in
-          put(
+        let isFull = unsafe buffer.withUnsafeBytes { bytes in
+          unsafe put(
             UnsafeRawBufferPointer(rebasing: bytes.prefix(count)), node, &reply, &left, &offset,
             withAttributes)
         }
@@ -54,22 +56,22 @@ extension FuseService {
   ) -> Bool {
     var at = 0
     while at + Self.kernelHead <= bytes.count {
-      let inode = bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self)
-      let next = bytes.loadUnaligned(fromByteOffset: at + 8, as: Int.self)
-      let length = Int(bytes.loadUnaligned(fromByteOffset: at + 16, as: UInt16.self))
+      let inode = unsafe bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+      let next = unsafe bytes.loadUnaligned(fromByteOffset: at + 8, as: Int.self)
+      let length = unsafe Int(bytes.loadUnaligned(fromByteOffset: at + 16, as: UInt16.self))
       guard length > Self.kernelHead, at + length <= bytes.count else { return true }
-      let name = bytes[(at + Self.kernelHead)..<(at + length)].prefix { $0 != 0 }
+      let name = unsafe bytes[(at + Self.kernelHead)..<(at + length)].prefix { $0 != 0 }
       let size =
-        (withAttributes ? Self.entryBytes : 0) + (Self.direntHead + name.count + 7) & ~7
+        unsafe (withAttributes ? Self.entryBytes : 0) + (Self.direntHead + name.count + 7) & ~7
       guard size <= left else { return true }
-      if withAttributes { _ = reply.put(entry(name, node)) }
+      if withAttributes { _ = unsafe reply.put(entry(name, node)) }
       // struct fuse_dirent up to its name.
       _ = reply.put(inode)
       _ = reply.put(next)
-      _ = reply.put(UInt32(name.count))
-      _ = reply.put(UInt32(bytes[at + 18]))
-      _ = reply.put(bytes: UnsafeRawBufferPointer(rebasing: name))
-      for _ in (Self.direntHead + name.count)..<((Self.direntHead + name.count + 7) & ~7) {
+      _ = unsafe reply.put(UInt32(name.count))
+      _ = unsafe reply.put(UInt32(bytes[at + 18]))
+      _ = unsafe reply.put(bytes: UnsafeRawBufferPointer(rebasing: name))
+      for _ in unsafe (Self.direntHead + name.count)..<((Self.direntHead + name.count + 7) & ~7) {
         _ = reply.put(UInt8(0))
       }
       left -= size
@@ -82,7 +84,7 @@ extension FuseService {
   /// What LOOKUP would say; nothing for the two that every directory has.
   private func entry(_ name: Slice<UnsafeRawBufferPointer>, _ node: FuseNode) -> fuse_entry_out {
     var entry = fuse_entry_out()
-    let text = name.map { CChar(bitPattern: $0) } + [0]
+    let text = unsafe name.map { CChar(bitPattern: $0) } + [0]
     let dot = CChar(UInt8(ascii: "."))
     guard text != [dot, 0], text != [dot, dot, 0] else { return entry }
     guard let found = nodes.look(text, in: node).node, fill(&entry, found) == 0 else {

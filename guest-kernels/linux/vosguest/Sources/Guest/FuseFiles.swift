@@ -4,6 +4,9 @@ import CVosABI
 import Channel
 import Glibc
 
+// SAFETY of this file: the kernel is given the checked payload or room of a message, with its own
+// counts.
+
 /// Open files. A handle's number holds the life of the service that gave it and the flags of the
 /// open: a later life opens the file again by its node.
 extension FuseService {
@@ -83,8 +86,8 @@ extension FuseService {
     let flags = Int32(bitPattern: what.flags)
     let how = flags & (Self.openFlags | O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
     let result = Identity.acting(as: request.head.uid, request.head.gid) {
-      name.withUnsafeBufferPointer {
-        kernelRetrying(
+      unsafe name.withUnsafeBufferPointer {
+        unsafe kernelRetrying(
           Int(SYS_openat), Int(parent.descriptor.number), address($0.baseAddress), Int(how),
           Int(what.mode & 0o7777))
       }
@@ -114,7 +117,8 @@ extension FuseService {
   private func isSame(_ descriptor: Descriptor, _ node: FuseNode) -> Bool {
     var ours = stat()
     var theirs = stat()
-    return fstat(descriptor.number, &ours) == 0 && fstat(node.descriptor.number, &theirs) == 0
+    return unsafe fstat(descriptor.number, &ours) == 0
+      && fstat(node.descriptor.number, &theirs) == 0
       && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino
   }
 
@@ -123,8 +127,8 @@ extension FuseService {
       return Failure.invalid
     }
     guard let handle = find(what.fh, node) else { return Failure.stale }
-    let room = reply.room
-    let count = kernelRetrying(
+    let room = unsafe reply.room
+    let count = unsafe kernelRetrying(
       Int(SYS_pread64), Int(handle.descriptor.number), address(room.baseAddress),
       min(Int(what.size), room.count), offset)
     reply.advance(count)
@@ -133,10 +137,10 @@ extension FuseService {
 
   func write(_ node: FuseNode, _ request: inout FuseRequest, _ reply: inout FuseReply) -> Int {
     guard let what = request.take(fuse_write_in.self), let offset = Int(exactly: what.offset),
-      Int(what.size) <= request.payload.count
+      unsafe Int(what.size) <= request.payload.count
     else { return Failure.invalid }
     guard let handle = find(what.fh, node) else { return Failure.stale }
-    let count = kernelRetrying(
+    let count = unsafe kernelRetrying(
       Int(SYS_pwrite64), Int(handle.descriptor.number), address(request.payload.baseAddress),
       Int(what.size), offset)
     guard count >= 0 else { return count }
@@ -155,9 +159,14 @@ extension FuseService {
   func release(_ request: inout FuseRequest) -> Int {
     guard let what = request.take(fuse_release_in.self) else { return Failure.invalid }
     let gone = tables.withLock { tables in
-      what.fh >> 48 == life
+      let isOurs = what.fh >> 48 == life
+      let handle =
+        isOurs
         ? tables.handles.remove(what.fh & 0x7fff_ffff)
         : tables.revived.removeValue(forKey: what.fh)
+      if let alias = handle?.alias { _ = tables.handles.remove(alias) }
+      if let handle { grant(handle, to: nil) }
+      return handle
     }
     withExtendedLifetime(gone) {}
     return 0
@@ -202,7 +211,7 @@ extension FuseService {
       let length = Int(exactly: what.len)
     else { return Failure.invalid }
     // One answer must not take minutes: a short copy is a valid one.
-    let count = kernelRetrying(
+    let count = unsafe kernelRetrying(
       Int(SYS_copy_file_range), Int(from.descriptor.number), address(&source),
       Int(to.descriptor.number), address(&destination), min(length, 64 << 20), 0)
     return count < 0
@@ -222,7 +231,7 @@ extension FuseService {
   }
 
   private func detach(_ handle: FuseHandle) -> Int {
-    tables.withLock { _ in handle.granted = nil }
+    tables.withLock { _ in grant(handle, to: nil) }
     return 0
   }
 
@@ -231,10 +240,11 @@ extension FuseService {
       return Failure.invalid
     }
     return tables.withLock { tables in
-      handle.granted = (slice, generation)
+      grant(handle, to: (slice, generation))
       if what.fh >> 48 == life { return Int(what.fh & 0x7fff_ffff) }
       // One that was opened again: it needs a number of this life.
-      return tables.handles.insert(handle).map { Int($0) } ?? Failure.tooManyOpen
+      if handle.alias == nil { handle.alias = tables.handles.insert(handle) }
+      return handle.alias.map { Int($0) } ?? Failure.tooManyOpen
     }
   }
 }

@@ -2,7 +2,11 @@
 import CGuest
 import Glibc
 
+// SAFETY of this file: every access is within the buffer that the message was made of: lengths are
+// checked first.
+
 /// A FUSE request, copied out of the arena but for the bytes of a write.
+@safe
 struct FuseRequest {
   let head: fuse_in_header
   /// What follows the head; of a WRITE only its fixed part.
@@ -19,17 +23,17 @@ struct FuseRequest {
   /// `nil` if the message is not whole.
   init?(_ bytes: UnsafeMutableRawBufferPointer, length: Int) {
     guard length >= Self.headBytes, length <= bytes.count else { return nil }
-    head = bytes.loadUnaligned(as: fuse_in_header.self)
+    head = unsafe bytes.loadUnaligned(as: fuse_in_header.self)
     guard Int(head.len) == length else { return nil }
-    let rest = UnsafeRawBufferPointer(bytes)[Self.headBytes..<length]
+    let rest = unsafe UnsafeRawBufferPointer(bytes)[Self.headBytes..<length]
     if head.opcode == FUSE_WRITE.rawValue {
-      guard rest.count >= Self.writeBytes else { return nil }
-      body = Array(rest.prefix(Self.writeBytes))
-      payload = UnsafeRawBufferPointer(rebasing: rest.dropFirst(Self.writeBytes))
+      guard unsafe rest.count >= Self.writeBytes else { return nil }
+      body = unsafe Array(rest.prefix(Self.writeBytes))
+      unsafe payload = unsafe UnsafeRawBufferPointer(rebasing: rest.dropFirst(Self.writeBytes))
     } else {
-      guard rest.count <= Self.bodyLimit else { return nil }
-      body = Array(rest)
-      payload = UnsafeRawBufferPointer(start: nil, count: 0)
+      guard unsafe rest.count <= Self.bodyLimit else { return nil }
+      body = unsafe Array(rest)
+      unsafe payload = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
     }
   }
 
@@ -39,7 +43,9 @@ struct FuseRequest {
     let size = MemoryLayout<T>.size
     guard body.count - position >= size else { return nil }
     defer { position += size }
-    return body.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: position, as: T.self) }
+    return unsafe body.withUnsafeBytes {
+      unsafe $0.loadUnaligned(fromByteOffset: position, as: T.self)
+    }
   }
 
   /// Takes a string up to its zero, without it; `nil` if it does not end.
@@ -68,6 +74,7 @@ struct FuseRequest {
 }
 
 /// The room for a FUSE reply, in the arena. The head is written last, by `finish`.
+@safe
 struct FuseReply {
   private let bytes: UnsafeMutableRawBufferPointer
   private(set) var length = MemoryLayout<fuse_out_header>.size
@@ -76,29 +83,29 @@ struct FuseReply {
   /// `nil` if there is no room for even an error.
   init?(_ bytes: UnsafeMutableRawBufferPointer, capacity: Int) {
     guard capacity >= Self.headBytes, capacity <= bytes.count else { return nil }
-    self.bytes = UnsafeMutableRawBufferPointer(rebasing: bytes[..<capacity])
+    unsafe self.bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[..<capacity])
   }
 
   /// Room that is left.
   var room: UnsafeMutableRawBufferPointer {
-    UnsafeMutableRawBufferPointer(rebasing: bytes[length...])
+    unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[length...])
   }
 
   /// Says that the kernel has written `count` bytes into the room.
-  mutating func advance(_ count: Int) { length += max(0, min(count, bytes.count - length)) }
+  mutating func advance(_ count: Int) { unsafe length += max(0, min(count, bytes.count - length)) }
 
   /// Appends a structure; an error if it does not fit.
   mutating func put<T: BitwiseCopyable>(_ value: T) -> Int {
-    guard room.count >= MemoryLayout<T>.size else { return Failure.invalid }
-    room.storeBytes(of: value, as: T.self)
+    guard unsafe room.count >= MemoryLayout<T>.size else { return Failure.invalid }
+    unsafe room.storeBytes(of: value, as: T.self)
     length += MemoryLayout<T>.size
     return 0
   }
 
   /// Appends bytes; an error if they do not fit.
   mutating func put(bytes source: UnsafeRawBufferPointer) -> Int {
-    guard room.count >= source.count else { return Failure.range }
-    room.copyMemory(from: source)
+    guard unsafe room.count >= source.count else { return Failure.range }
+    unsafe room.copyMemory(from: source)
     length += source.count
     return 0
   }
@@ -107,7 +114,7 @@ struct FuseReply {
   mutating func finish(unique: UInt64, error: Int) -> Int {
     if error < 0 { length = Self.headBytes }
     let head = fuse_out_header(len: UInt32(length), error: Int32(min(error, 0)), unique: unique)
-    bytes.storeBytes(of: head, as: fuse_out_header.self)
+    unsafe bytes.storeBytes(of: head, as: fuse_out_header.self)
     return length
   }
 }

@@ -3,10 +3,14 @@ import CGuest
 import Glibc
 import Synchronization
 
+// SAFETY of this file: strings and structures are locals that outlive the call.
+
 /// A file, directory or other object of the export, held by an `O_PATH` descriptor.
 final class FuseNode: Sendable {
   let descriptor: Descriptor
   let number: UInt64
+  /// Open files that a process uses directly: then nothing about it may be cached.
+  let attachments = Atomic<Int>(0)
   /// Writes on the fast path, so that two within one tick of the clock look different.
   let fastWrites = Atomic<UInt32>(0)
 
@@ -20,7 +24,7 @@ final class FuseNode: Sendable {
 
   /// Its attributes as the client shall see them, or minus an errno.
   func attributes(_ out: inout fuse_attr) -> Int {
-    let result = Int(guest_attributes(descriptor.number, &out))
+    let result = unsafe Int(guest_attributes(descriptor.number, &out))
     let skew = fastWrites.load(ordering: .relaxed) % 1000
     if skew != 0, out.mtimensec < 999_999_000 { out.mtimensec += skew }
     return result
@@ -28,7 +32,7 @@ final class FuseNode: Sendable {
 
   var mode: UInt32? {
     var attributes = fuse_attr()
-    return guest_attributes(descriptor.number, &attributes) == 0 ? attributes.mode : nil
+    return unsafe guest_attributes(descriptor.number, &attributes) == 0 ? attributes.mode : nil
   }
 
   var isRegular: Bool { mode.map { $0 & S_IFMT == S_IFREG } ?? false }
@@ -36,8 +40,8 @@ final class FuseNode: Sendable {
   /// Opens the object itself. Only for files and directories: opening a device node or a pipe
   /// here would reach this domain's devices.
   func open(_ flags: Int32) -> Int {
-    path.withCString {
-      kernelRetrying(
+    unsafe path.withCString {
+      unsafe kernelRetrying(
         Int(SYS_openat), Int(AT_FDCWD), address($0), Int(flags | O_CLOEXEC | O_NOCTTY), 0)
     }
   }
@@ -51,6 +55,8 @@ final class FuseNode: Sendable {
 final class FuseNodes: Sendable {
   private struct State {
     var nodes: [UInt64: FuseNode] = [:]
+    /// Those with attachments, which are neither evicted nor made twice.
+    var pinned: [UInt64: FuseNode] = [:]
     // Only where numbers are counted:
     var byInode: [Inode: UInt64] = [:]
     var inodes: [UInt64: (inode: Inode, lookups: UInt64)] = [:]
@@ -86,7 +92,8 @@ final class FuseNodes: Sendable {
     var handle: UInt64 = 0
     var type: Int32 = 0
     let hasHandles =
-      guest_is_mount_root(root.number) == 1 && guest_handle_of(root.number, &handle, &type) == 0
+      unsafe guest_is_mount_root(root.number) == 1
+      && guest_handle_of(root.number, &handle, &type) == 0
       && Self.opens(mount, handle, type)
     handleType = hasHandles ? type : nil
     state = Mutex(State())
@@ -99,7 +106,7 @@ final class FuseNodes: Sendable {
   /// The node with this number; `nil` if there is none (any more).
   func find(_ number: UInt64) -> FuseNode? {
     if number == Self.rootNumber { return root }
-    if let node = state.withLock({ $0.nodes[number] }) { return node }
+    if let node = state.withLock({ $0.nodes[number] ?? $0.pinned[number] }) { return node }
     guard let handleType,
       let descriptor = Descriptor(
         Int(guest_open_handle(mount.number, number, handleType, O_PATH | O_CLOEXEC)))
@@ -109,8 +116,8 @@ final class FuseNodes: Sendable {
 
   /// Makes a node of what `name` leads to in `parent`, a symbolic link for itself.
   func look(_ name: [CChar], in parent: FuseNode) -> (node: FuseNode?, error: Int) {
-    let result = name.withUnsafeBufferPointer {
-      kernelRetrying(
+    let result = unsafe name.withUnsafeBufferPointer {
+      unsafe kernelRetrying(
         Int(SYS_openat), Int(parent.descriptor.number), address($0.baseAddress),
         Int(O_PATH | O_NOFOLLOW | O_CLOEXEC), 0)
     }
@@ -118,7 +125,7 @@ final class FuseNodes: Sendable {
     if let handleType {
       var handle: UInt64 = 0
       var type: Int32 = 0
-      let error = Int(guest_handle_of(descriptor.number, &handle, &type))
+      let error = unsafe Int(guest_handle_of(descriptor.number, &handle, &type))
       guard error == 0, type == handleType, handle != Self.rootNumber else {
         // Another file system is mounted there: it is not part of the export.
         return (nil, error < 0 ? error : Failure.notSupported)
@@ -130,7 +137,7 @@ final class FuseNodes: Sendable {
 
   private func remember(_ node: FuseNode) -> FuseNode {
     state.withLock { state in
-      if let known = state.nodes[node.number] { return known }
+      if let known = state.nodes[node.number] ?? state.pinned[node.number] { return known }
       if state.nodes.count >= Self.cacheLimit { state.nodes.remove(at: state.nodes.startIndex) }
       state.nodes[node.number] = node
       return node
@@ -139,7 +146,7 @@ final class FuseNodes: Sendable {
 
   private func count(_ descriptor: Descriptor) -> (node: FuseNode?, error: Int) {
     var status = stat()
-    let error = kernel(Int(SYS_fstat), Int(descriptor.number), address(&status))
+    let error = unsafe kernel(Int(SYS_fstat), Int(descriptor.number), address(&status))
     guard error == 0 else { return (nil, error) }
     let inode = Inode(device: UInt64(status.st_dev), number: UInt64(status.st_ino))
     let node: FuseNode? = state.withLock { state in
@@ -155,6 +162,22 @@ final class FuseNodes: Sendable {
       return node
     }
     return (node, node == nil ? Failure.stale : 0)
+  }
+
+  /// A process may use the node directly from now on.
+  func attach(_ node: FuseNode) {
+    state.withLock { state in
+      node.attachments.add(1, ordering: .sequentiallyConsistent)
+      state.pinned[node.number] = node
+    }
+  }
+
+  /// The reverse of `attach`.
+  func detach(_ node: FuseNode) {
+    state.withLock { state in
+      let left = node.attachments.subtract(1, ordering: .sequentiallyConsistent).newValue
+      if left == 0 { state.pinned[node.number] = nil }
+    }
   }
 
   /// The client's kernel forgot so many of the answers in which it was told this number.

@@ -3,6 +3,9 @@ import CGuest
 import CVosABI
 import Glibc
 
+// SAFETY of this file: strings and structures are locals that outlive the call; results go to
+// `FuseReply.room`.
+
 /// The operations of the FUSE protocol, 7.36 (include/uapi/linux/fuse.h). Each returns 0 or minus
 /// an errno; the table returns `nil` where the protocol has no reply.
 extension FuseService {
@@ -85,7 +88,7 @@ extension FuseService {
     }
     // A write's head and a read's head share the window with the data.
     let page = Int(VOS_PAGE_BYTES)
-    let room = (reply.length + reply.room.count - page) & ~(page - 1)
+    let room = unsafe (reply.length + reply.room.count - page) & ~(page - 1)
     guard room >= page else { return Failure.noMemory }
     let pages = min(room / page, 256)
     var out = fuse_init_out()
@@ -103,7 +106,7 @@ extension FuseService {
 
   private func fileSystem(_ reply: inout FuseReply) -> Int {
     var status = statfs()
-    let error = kernelRetrying(
+    let error = unsafe kernelRetrying(
       Int(SYS_fstatfs), Int(nodes.root.descriptor.number), address(&status))
     guard error == 0 else { return error }
     var out = fuse_statfs_out()
@@ -147,12 +150,19 @@ extension FuseService {
     return failure == 0 ? (found, reply.put(entry)) : (nil, failure)
   }
 
+  /// How long the client may believe these attributes of the node. A write takes set-user-id bits
+  /// away, here and not in the client's kernel: a mode with them is not believed.
+  func belief(in node: FuseNode, _ attributes: fuse_attr) -> UInt64 {
+    let isAttached = node.attachments.load(ordering: .sequentiallyConsistent) != 0
+    return isAttached || attributes.mode & 0o6000 != 0 ? 0 : Self.beliefSeconds
+  }
+
   func fill(_ entry: inout fuse_entry_out, _ node: FuseNode) -> Int {
     entry.nodeid = node.number
-    entry.entry_valid = Self.nameSeconds
-    // Attributes are asked for each time: the fast path changes them past the client's kernel.
-    entry.attr_valid = 0
-    return node.attributes(&entry.attr)
+    entry.entry_valid = Self.beliefSeconds
+    let error = node.attributes(&entry.attr)
+    entry.attr_valid = belief(in: node, entry.attr)
+    return error
   }
 
   private func look(
@@ -163,10 +173,10 @@ extension FuseService {
   }
 
   private func readLink(_ node: FuseNode, _ reply: inout FuseReply) -> Int {
-    let room = reply.room
+    let room = unsafe reply.room
     let empty: CChar = 0
-    let count = withUnsafePointer(to: empty) {
-      kernelRetrying(
+    let count = unsafe withUnsafePointer(to: empty) {
+      unsafe kernelRetrying(
         Int(SYS_readlinkat), Int(node.descriptor.number), address($0), address(room.baseAddress),
         min(room.count, Int(PATH_MAX)))
     }
@@ -180,8 +190,8 @@ extension FuseService {
     _ call: (Int, Int) -> Int
   ) -> Int {
     let error = Identity.acting(as: request.head.uid, request.head.gid) {
-      name.withUnsafeBufferPointer {
-        call(Int(parent.descriptor.number), address($0.baseAddress))
+      unsafe name.withUnsafeBufferPointer {
+        unsafe call(Int(parent.descriptor.number), address($0.baseAddress))
       }
     }
     return error < 0 ? error : answer(name, in: parent, &reply).error
@@ -194,8 +204,8 @@ extension FuseService {
       return Failure.invalid
     }
     return make(name, in: parent, request, &reply) { directory, name in
-      target.withUnsafeBufferPointer {
-        kernelRetrying(Int(SYS_symlinkat), address($0.baseAddress), directory, name)
+      unsafe target.withUnsafeBufferPointer {
+        unsafe kernelRetrying(Int(SYS_symlinkat), address($0.baseAddress), directory, name)
       }
     }
   }
@@ -224,8 +234,8 @@ extension FuseService {
 
   private func remove(_ parent: FuseNode, _ request: inout FuseRequest, flags: Int) -> Int {
     guard let name = request.takeName() else { return Failure.invalid }
-    return name.withUnsafeBufferPointer {
-      kernelRetrying(
+    return unsafe name.withUnsafeBufferPointer {
+      unsafe kernelRetrying(
         Int(SYS_unlinkat), Int(parent.descriptor.number), address($0.baseAddress), flags)
     }
   }
@@ -239,9 +249,9 @@ extension FuseService {
     guard let (number, flags) = what, let from = request.takeName(), let to = request.takeName()
     else { return Failure.invalid }
     guard let target = nodes.find(number) else { return Failure.stale }
-    return from.withUnsafeBufferPointer { from in
-      to.withUnsafeBufferPointer { to in
-        kernelRetrying(
+    return unsafe from.withUnsafeBufferPointer { from in
+      unsafe to.withUnsafeBufferPointer { to in
+        unsafe kernelRetrying(
           Int(SYS_renameat2), Int(parent.descriptor.number), address(from.baseAddress),
           Int(target.descriptor.number), address(to.baseAddress), Int(flags))
       }
@@ -256,9 +266,9 @@ extension FuseService {
     }
     guard let old = nodes.find(what.oldnodeid) else { return Failure.stale }
     // By the descriptor itself, so that a name that changes meanwhile changes nothing here.
-    let error = old.path.withCString { path in
-      name.withUnsafeBufferPointer {
-        kernelRetrying(
+    let error = unsafe old.path.withCString { path in
+      unsafe name.withUnsafeBufferPointer {
+        unsafe kernelRetrying(
           Int(SYS_linkat), Int(AT_FDCWD), address(path), Int(parent.descriptor.number),
           address($0.baseAddress), Int(AT_SYMLINK_FOLLOW))
       }

@@ -5,15 +5,21 @@ import Channel
 import Glibc
 import Synchronization
 
+// SAFETY of this file: the kernel is given the request's window, which `ServiceCompleter` checked,
+// with its own counts.
+
 /// An open file or directory of the export.
 final class FuseHandle: @unchecked Sendable {
-  // @unchecked: `granted` is only touched under the table's lock.
+  // @unchecked: the variables are only touched under the table's lock.
   let descriptor: Descriptor
   let node: FuseNode
   /// Held while a directory is listed.
   let listing = Mutex<Void>(())
   /// The slice that may use it directly.
   var granted: (slice: Int, generation: UInt32)?
+
+  /// Its number of this life, if an earlier one gave it and it was attached since.
+  var alias: UInt64?
 
   init(_ descriptor: Descriptor, _ node: FuseNode) {
     self.descriptor = descriptor
@@ -29,8 +35,9 @@ final class FuseHandle: @unchecked Sendable {
 /// slices of root.
 final class FuseService: ServiceHandler {
   static let handleLimit = 60000
-  /// How long the client may believe a name; nobody but it changes the export.
-  static let nameSeconds: UInt64 = 3600
+  /// How long the client may believe names and attributes: nobody but it changes the export. The
+  /// attributes of attached files change past its kernel: those are never believed.
+  static let beliefSeconds: UInt64 = 3600
 
   struct Tables {
     var handles: ObjectTable<FuseHandle>
@@ -59,7 +66,7 @@ final class FuseService: ServiceHandler {
           limit: Self.handleLimit, generation: UInt32(truncatingIfNeeded: random >> 16))))
     umask(0)
     var limit = rlimit(rlim_cur: 1 << 17, rlim_max: 1 << 17)
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
   func mayBlock(_ call: Call) -> Bool {
@@ -80,13 +87,11 @@ final class FuseService: ServiceHandler {
     // slice may die alone: the mount lives on, and another forwarder takes it over.
     let gone: [FuseHandle] = tables.withLock { tables in
       if tables.privileged[slice] == generation { tables.privileged[slice] = nil }
-      guard slice == 0 else {
-        for number in tables.handles.numbers
-        where tables.handles[number]?.granted?.slice == slice {
-          tables.handles[number]?.granted = nil
-        }
-        return []
+      for number in tables.handles.numbers {
+        guard let handle = tables.handles[number], let granted = handle.granted else { continue }
+        if slice == 0 || granted.slice == slice { grant(handle, to: nil) }
       }
+      guard slice == 0 else { return [] }
       let revived = Array(tables.revived.values)
       tables.revived = [:]
       return tables.handles.removeAll() + revived
@@ -94,11 +99,18 @@ final class FuseService: ServiceHandler {
     withExtendedLifetime(gone) {}
   }
 
+  /// Lets a slice use a handle directly, or nobody. Under the tables' lock.
+  func grant(_ handle: FuseHandle, to slice: (slice: Int, generation: UInt32)?) {
+    if handle.granted == nil, slice != nil { nodes.attach(handle.node) }
+    if handle.granted != nil, slice == nil { nodes.detach(handle.node) }
+    handle.granted = slice
+  }
+
   func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
     switch UInt32(request.call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
-    case VOS_CALL_FUSE: return message(request, bytes)
-    case VOS_CALL_PREAD64, VOS_CALL_PWRITE64: return direct(request, bytes)
+    case VOS_CALL_FUSE: return unsafe message(request, bytes)
+    case VOS_CALL_PREAD64, VOS_CALL_PWRITE64: return unsafe direct(request, bytes)
     default: return Reply(Failure.notImplemented)
     }
   }
@@ -117,8 +129,8 @@ final class FuseService: ServiceHandler {
   private func message(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     guard isPrivileged(request) else { return Reply(Failure.notPermitted) }
     let call = request.call
-    guard var message = FuseRequest(bytes, length: Int(call.data.length)),
-      var reply = FuseReply(bytes, capacity: Int(call.data.capacity))
+    guard var message = unsafe FuseRequest(bytes, length: Int(call.data.length)),
+      var reply = unsafe FuseReply(bytes, capacity: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
     guard let error = perform(&message, &reply) else { return Reply(result: 0) }
     return Reply(0, bytes: reply.finish(unique: message.head.unique, error: error))
@@ -137,14 +149,14 @@ final class FuseService: ServiceHandler {
     guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
     let number = Int(handle.descriptor.number)
     if UInt32(call.number) == VOS_CALL_PREAD64 {
-      let count = kernelRetrying(
+      let count = unsafe kernelRetrying(
         Int(SYS_pread64), number, address(bytes.baseAddress), Int(call.data.capacity), offset)
       return Reply(count, bytes: count)
     }
     // Before and after: whoever looks in between must see a change as well.
     handle.node.fastWrites.add(1, ordering: .relaxed)
     defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
-    return Reply(
+    return unsafe Reply(
       kernelRetrying(
         Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset))
   }

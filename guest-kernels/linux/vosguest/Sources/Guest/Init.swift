@@ -3,6 +3,8 @@ import CGuest
 import DeviceTree
 import Glibc
 
+// SAFETY of this file: signal sets are locals.
+
 /// Process 1 of a domain: sets it up as its device tree says, keeps its daemons running, and powers
 /// it off when told to.
 enum Init {
@@ -34,9 +36,11 @@ enum Init {
   /// What process 1 waits for: a child's end, and orders (as busybox's init takes them).
   static func blockSignals() {
     var signals = sigset_t()
-    sigemptyset(&signals)
-    for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] { sigaddset(&signals, number) }
-    sigprocmask(SIG_BLOCK, &signals, nil)
+    unsafe sigemptyset(&signals)
+    for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
+      unsafe sigaddset(&signals, number)
+    }
+    unsafe sigprocmask(SIG_BLOCK, &signals, nil)
   }
 
   /// Somebody asked for a shell and the domain cannot start: let them look.
@@ -64,7 +68,7 @@ enum Init {
     for path in mounts {
       for _ in 0..<20 {
         // The killed daemons may hold it for a moment.
-        let result = path.withCString { kernel(Int(SYS_umount2), address($0), 0) }
+        let result = unsafe path.withCString { unsafe kernel(Int(SYS_umount2), address($0), 0) }
         if result != Failure.busy { break }
         System.sleep(milliseconds: 50)
       }

@@ -3,6 +3,9 @@ import CGuest
 import CVosABI
 import Glibc
 
+// SAFETY of this file: the description is a copy; words are copied to memory of their own, freed
+// after the call.
+
 /// A program to start, as VOS_CALL_EXEC describes it.
 struct Program {
   private var arguments: [[CChar]] = []
@@ -20,8 +23,8 @@ struct Program {
     let headBytes = MemoryLayout<vos_exec>.size
     guard (headBytes...Self.byteLimit).contains(length), length <= bytes.count else { return nil }
     // Copied once; the copy is what counts.
-    let copy = [UInt8](UnsafeRawBufferPointer(rebasing: bytes[..<length]))
-    let head = copy.withUnsafeBytes { $0.loadUnaligned(as: vos_exec.self) }
+    let copy = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+    let head = unsafe copy.withUnsafeBytes { unsafe $0.loadUnaligned(as: vos_exec.self) }
     guard head.argument_count > 0, head.argument_count <= Self.wordLimit,
       head.environment_count <= Self.wordLimit
     else { return nil }
@@ -49,9 +52,12 @@ struct Program {
   /// A path, a home, and, unless the host sets VOS_FAST=0 or a preload of its own, the library
   /// that makes remote descriptors fast.
   private mutating func addDefaults() {
-    if value("PATH") == nil { set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") }
+    if value("PATH") == nil {
+      set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    }
     if value("HOME") == nil { set(uid == 0 ? "HOME=/root" : "HOME=/") }
-    if value("VOS_FAST") != "0", value("LD_PRELOAD") == nil, access(Self.library, R_OK) == 0 {
+    if value("VOS_FAST") != "0", value("LD_PRELOAD") == nil, unsafe access(Self.library, R_OK) == 0
+    {
       set("LD_PRELOAD=" + Self.library)
     }
   }
@@ -70,9 +76,9 @@ struct Program {
 
   /// Starts it; 0 or minus an errno.
   func start(_ child: inout guest_child) -> Int {
-    Words.with(arguments) { arguments in
-      Words.with(environment) { environment in
-        Int(guest_spawn(arguments, environment, uid, gid, &child))
+    unsafe Words.with(arguments) { arguments in
+      unsafe Words.with(environment) { environment in
+        unsafe Int(guest_spawn(arguments, environment, uid, gid, &child))
       }
     }
   }
@@ -83,19 +89,20 @@ enum Words {
   static func with<Result>(
     _ words: [[CChar]], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
   ) -> Result {
-    let copies = words.map { word in
+    let copies = unsafe words.map { word in
       let copy = UnsafeMutablePointer<CChar>.allocate(capacity: word.count)
-      copy.initialize(from: word, count: word.count)
-      return copy
+      unsafe copy.initialize(from: word, count: word.count)
+      return unsafe copy
     }
-    defer { for copy in copies { copy.deallocate() } }
-    let list = copies.map { Optional($0) } + [nil]
-    return list.withUnsafeBufferPointer { body($0.baseAddress!) }
+    defer { unsafe copies.forEach { unsafe $0.deallocate() } }
+    var list: [UnsafeMutablePointer<CChar>?] = unsafe copies.map { unsafe $0 }
+    unsafe list.append(nil)
+    return unsafe list.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
   }
 
   static func with<Result>(
     _ words: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
   ) -> Result {
-    with(words.map { $0.utf8.map { CChar(bitPattern: $0) } + [0] }, body)
+    unsafe with(words.map { $0.utf8.map { CChar(bitPattern: $0) } + [0] }, unsafe body)
   }
 }

@@ -3,6 +3,8 @@ import CGuest
 import DeviceTree
 import Glibc
 
+// SAFETY of this file: strings and structures are locals that outlive the call.
+
 /// A program that process 1 keeps running.
 struct Daemon {
   let arguments: [String]
@@ -77,7 +79,8 @@ enum Roles {
   // MARK: Storage
 
   private static func mount(_ storage: DomainDescription.Storage, at export: String) -> Bool {
-    guard wait(milliseconds: patienceMilliseconds, { access(storage.source, F_OK) == 0 }) else {
+    guard wait(milliseconds: patienceMilliseconds, { unsafe access(storage.source, F_OK) == 0 })
+    else {
       System.log("the device \(storage.source) did not appear")
       return false
     }
@@ -96,14 +99,19 @@ enum Roles {
       return false
     }
     var name: String?
-    guard wait(milliseconds: patienceMilliseconds, { name = interface(); return name != nil }),
+    guard
+      wait(
+        milliseconds: patienceMilliseconds,
+        {
+          name = interface(); return name != nil
+        }),
       let name
     else {
       System.log("no network interface appeared")
       return false
     }
-    guard check(guest_link_up(name), "bring up \(name)"),
-      check(guest_set_address(name, address, prefix), "give \(name) its address")
+    guard unsafe check(guest_link_up(name), "bring up \(name)"),
+      unsafe check(guest_set_address(name, address, prefix), "give \(name) its address")
     else { return false }
     if !wait(milliseconds: 10000, { hasCarrier(name) }) { System.log("\(name) has no carrier") }
     if let gateway = network.gateway {
@@ -127,21 +135,21 @@ enum Roles {
     let parts = text.split(separator: "/")
     var address = in_addr()
     guard parts.count == 2, let prefix = Int32(parts[1]), (0...32).contains(prefix),
-      inet_pton(AF_INET, String(parts[0]), &address) == 1
+      unsafe inet_pton(AF_INET, String(parts[0]), &address) == 1
     else { return nil }
     return (address.s_addr, prefix)
   }
 
   /// The first interface, by name, that a device is behind.
   private static func interface() -> String? {
-    guard let folder = opendir("/sys/class/net") else { return nil }
-    defer { closedir(folder) }
+    guard let folder = unsafe opendir("/sys/class/net") else { return nil }
+    defer { unsafe closedir(folder) }
     var names: [String] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) {
-        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    while let entry = unsafe readdir(folder) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
+        unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
       }
-      if access("/sys/class/net/\(name)/device", F_OK) == 0 { names.append(name) }
+      if unsafe access("/sys/class/net/\(name)/device", F_OK) == 0 { names.append(name) }
     }
     return names.min()
   }

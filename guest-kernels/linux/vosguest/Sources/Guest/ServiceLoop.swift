@@ -4,6 +4,9 @@ import Channel
 import Glibc
 import Synchronization
 
+// SAFETY of this file: `lead` is one mutex for the loop's life; windows come checked from
+// `ServiceCompleter`.
+
 /// What a service does with calls. All methods may be called by any of the loop's threads.
 protocol ServiceHandler: AnyObject, Sendable {
   /// Whether the call may wait for a disk or the like: then another thread polls meanwhile.
@@ -23,6 +26,7 @@ protocol ServiceHandler: AnyObject, Sendable {
 /// block it hands the lead to another, so that the poll never waits for a disk.
 ///
 /// Lock order: lead, then events.
+@safe
 final class ServiceLoop: @unchecked Sendable {
   // @unchecked: `port` and the counters belong to the leader, who holds `lead`.
 
@@ -70,7 +74,7 @@ final class ServiceLoop: @unchecked Sendable {
     port = ServicePort(region: device.region)
     completer = port.completer
     events = Mutex(EventProducer(region: device.region))
-    pthread_mutex_init(lead, nil)
+    unsafe pthread_mutex_init(lead, nil)
   }
 
   /// Announces readiness and serves until `stop` or until the device is gone.
@@ -99,7 +103,9 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   /// The window of a request that is not answered yet.
-  func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer { completer.bytes(request) }
+  func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer {
+    unsafe completer.bytes(request)
+  }
 
   /// Tells the client's kernel.
   func post(_ event: ChannelEvent) {
@@ -108,14 +114,14 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   private func serve() {
-    pthread_mutex_lock(lead)
+    unsafe pthread_mutex_lock(lead)
     while !stopping.load(ordering: .acquiring) {
       if let request = nextRequest() {
         noteWork()
         if threads > 1, handler.mayBlock(request.call) {
-          pthread_mutex_unlock(lead)
+          unsafe pthread_mutex_unlock(lead)
           execute(request)
-          pthread_mutex_lock(lead)
+          unsafe pthread_mutex_lock(lead)
         } else {
           execute(request)
         }
@@ -123,7 +129,7 @@ final class ServiceLoop: @unchecked Sendable {
         stop()
       }
     }
-    pthread_mutex_unlock(lead)
+    unsafe pthread_mutex_unlock(lead)
     running.subtract(1, ordering: .releasing)
   }
 
@@ -136,7 +142,9 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   private func execute(_ request: Request) {
-    if let reply = handler.handle(request, completer.bytes(request)) { finish(request, reply) }
+    if let reply = unsafe handler.handle(request, completer.bytes(request)) {
+      finish(request, reply)
+    }
   }
 
   private func noteWork() {

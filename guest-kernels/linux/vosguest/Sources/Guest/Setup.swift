@@ -3,6 +3,8 @@ import CGuest
 import DeviceTree
 import Glibc
 
+// SAFETY of this file: strings and structures are locals that outlive the call.
+
 /// The steps of a domain's start that do not hang on its role.
 enum Setup {
   static func mounts() {
@@ -13,11 +15,11 @@ enum Setup {
     mount("tmpfs", "/dev/shm", "tmpfs", "mode=1777")
     mount("tmpfs", "/tmp", "tmpfs", "mode=1777")
     mount("tmpfs", "/run", "tmpfs", "mode=0755")
-    _ = symlink("/proc/self/fd", "/dev/fd")
-    _ = symlink("/proc/self/fd/0", "/dev/stdin")
-    _ = symlink("/proc/self/fd/1", "/dev/stdout")
-    _ = symlink("/proc/self/fd/2", "/dev/stderr")
-    _ = symlink("/proc/self/mounts", "/etc/mtab")
+    _ = unsafe symlink("/proc/self/fd", "/dev/fd")
+    _ = unsafe symlink("/proc/self/fd/0", "/dev/stdin")
+    _ = unsafe symlink("/proc/self/fd/1", "/dev/stdout")
+    _ = unsafe symlink("/proc/self/fd/2", "/dev/stderr")
+    _ = unsafe symlink("/proc/self/mounts", "/etc/mtab")
   }
 
   /// Mounts, making the directory first; 0 or minus an errno. Already mounted is well.
@@ -25,12 +27,12 @@ enum Setup {
   static func mount(
     _ source: String, _ target: String, _ type: String, _ options: String, flags: Int = 0
   ) -> Int {
-    _ = mkdir(target, 0o755)
-    let result = source.withCString { source in
-      target.withCString { target in
-        type.withCString { type in
-          options.withCString { options in
-            kernel(
+    _ = unsafe mkdir(target, 0o755)
+    let result = unsafe source.withCString { source in
+      unsafe target.withCString { target in
+        unsafe type.withCString { type in
+          unsafe options.withCString { options in
+            unsafe kernel(
               Int(SYS_mount), address(source), address(target), address(type), flags,
               address(options))
           }
@@ -43,10 +45,12 @@ enum Setup {
 
   /// From an initial RAM disk the kernel starts process 1 without descriptors.
   static func console() {
-    guard let console = Descriptor.open("/dev/console", O_RDWR | O_NOCTTY).descriptor else { return }
+    guard let console = Descriptor.open("/dev/console", O_RDWR | O_NOCTTY).descriptor else {
+      return
+    }
     for number: Int32 in 0...2 { dup2(console.number, number) }
     // 0 to 2 stay; should the console itself be one of them, it must not be closed.
-    if console.number <= 2 { _ = Unmanaged.passRetained(console) }
+    if console.number <= 2 { _ = unsafe Unmanaged.passRetained(console) }
   }
 
   static func kernelSettings() {
@@ -56,7 +60,7 @@ enum Setup {
     // Ctrl-Alt-Del becomes a signal to us.
     kernel(Int(SYS_reboot), 0xfee1_dead, 0x2812_1969, 0)
     umask(0o022)
-    _ = chdir("/")
+    _ = unsafe chdir("/")
   }
 
   static func commandLine() -> [Substring] {
@@ -89,12 +93,12 @@ enum Setup {
 
   static func identity(_ domain: DomainDescription) {
     var name = domain.domain
-    _ = name.withUTF8 { kernel(Int(SYS_sethostname), address($0.baseAddress), $0.count) }
+    _ = name.withUTF8 { unsafe kernel(Int(SYS_sethostname), address($0.baseAddress), $0.count) }
     Descriptor.write(domain.domain + "\n", to: "/etc/hostname")
-    if access("/etc/hosts", F_OK) != 0 {
+    if unsafe access("/etc/hosts", F_OK) != 0 {
       Descriptor.write("127.0.0.1 localhost \(domain.domain)\n::1 localhost\n", to: "/etc/hosts")
     }
-    let error = guest_link_up("lo")
+    let error = unsafe guest_link_up("lo")
     // In the primary AF_INET is the network domain's: there is no loopback of our own to ask.
     if error < 0, !domain.roles.contains(.primary) { System.log("loopback: errno \(-error)") }
   }
@@ -106,9 +110,9 @@ enum Setup {
   /// Those of the image, those of the device tree with what they need, then our own.
   static func modules(_ domain: DomainDescription) {
     var name = utsname()
-    uname(&name)
-    let release = withUnsafeBytes(of: &name.release) {
-      String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+    unsafe uname(&name)
+    let release = unsafe withUnsafeBytes(of: &name.release) {
+      unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
     }
     let folder = "/lib/modules/" + release
     for path in lines("/etc/vos/modules") {
@@ -118,11 +122,12 @@ enum Setup {
     for module in domain.modules where module != "vos" {
       for path in needs[plainName(module)] ?? [] { load(folder + "/" + path) }
     }
-    if access(ourModule, R_OK) == 0 { load(ourModule) }
+    if unsafe access(ourModule, R_OK) == 0 { load(ourModule) }
   }
 
   private static func lines(_ path: String) -> [String] {
-    let text = String(decoding: Descriptor.contents(of: path, maximum: 4 << 20) ?? [], as: UTF8.self)
+    let text = String(
+      decoding: Descriptor.contents(of: path, maximum: 4 << 20) ?? [], as: UTF8.self)
     return text.split(separator: "\n").map(String.init).filter { !$0.hasPrefix("#") }
   }
 
@@ -148,8 +153,8 @@ enum Setup {
       System.log("cannot open the module \(path)")
       return
     }
-    let result = "".withCString {
-      kernel(Int(SYS_finit_module), Int(file.number), address($0), 0)
+    let result = unsafe "".withCString {
+      unsafe kernel(Int(SYS_finit_module), Int(file.number), address($0), 0)
     }
     // EEXIST: loaded already.
     if result < 0, result != -17 { System.log("cannot load \(path): errno \(-result)") }

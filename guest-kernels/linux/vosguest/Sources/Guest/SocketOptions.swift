@@ -4,6 +4,9 @@ import CVosABI
 import Channel
 import Glibc
 
+// SAFETY of this file: the kernel is given locals, and windows that hold at least the bytes that it
+// is told of.
+
 /// Options and ioctls. Those that hold a pointer or a descriptor would name memory and files of
 /// this process, not of the caller's: they are refused, whatever level they are on.
 extension SocketService {
@@ -45,7 +48,7 @@ extension SocketService {
     let length = Int(call.data.length)
     guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
     guard length <= Self.valueLimit else { return Reply(Failure.invalid) }
-    return Reply(
+    return unsafe Reply(
       kernel(
         Int(SYS_setsockopt), Int(socket.descriptor.number), Int(level), Int(option),
         address(bytes.baseAddress), length))
@@ -59,7 +62,7 @@ extension SocketService {
     guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
     var length = socklen_t(min(Int(call.data.capacity), Self.valueLimit))
     let room = length
-    let result = kernel(
+    let result = unsafe kernel(
       Int(SYS_getsockopt), Int(socket.descriptor.number), Int(level), Int(option),
       address(bytes.baseAddress), address(&length))
     return Reply(result, bytes: result < 0 ? 0 : Int(min(length, room)))
@@ -72,12 +75,12 @@ extension SocketService {
     0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8970, 0x8942,
   ]
   private static let interfaceList: UInt64 = 0x8912
-  private static let interfaceBytes = MemoryLayout<ifreq>.size
+  private static let interfaceBytes = unsafe MemoryLayout<ifreq>.size
 
   func control(_ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     let number = Int(socket.descriptor.number)
     let request = call.arguments.0
-    if request == Self.interfaceList { return interfaces(call, number, bytes) }
+    if request == Self.interfaceList { return unsafe interfaces(call, number, bytes) }
     let size: Int
     if Self.questionsOfInteger.contains(request) {
       size = MemoryLayout<Int32>.size
@@ -88,7 +91,7 @@ extension SocketService {
       return Reply(Failure.notPermitted)
     }
     guard Int(call.data.capacity) >= size else { return Reply(Failure.invalid) }
-    let result = kernel(Int(SYS_ioctl), number, Int(request), address(bytes.baseAddress))
+    let result = unsafe kernel(Int(SYS_ioctl), number, Int(request), address(bytes.baseAddress))
     return Reply(result, bytes: result < 0 ? 0 : size)
   }
 
@@ -98,8 +101,8 @@ extension SocketService {
   ) -> Reply {
     let room = Int(call.data.capacity) / Self.interfaceBytes * Self.interfaceBytes
     // struct ifconf: length, padding, pointer.
-    var list: (Int32, Int32, Int) = (Int32(clamping: room), 0, address(bytes.baseAddress))
-    let result = kernel(Int(SYS_ioctl), number, Int(Self.interfaceList), address(&list))
+    var list: (Int32, Int32, Int) = unsafe (Int32(clamping: room), 0, address(bytes.baseAddress))
+    let result = unsafe kernel(Int(SYS_ioctl), number, Int(Self.interfaceList), address(&list))
     return Reply(result, bytes: result < 0 ? 0 : min(Int(list.0), room))
   }
 }

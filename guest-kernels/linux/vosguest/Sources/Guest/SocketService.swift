@@ -5,6 +5,9 @@ import Channel
 import Glibc
 import Synchronization
 
+// SAFETY of this file: the kernel is given locals, and windows that `ServiceCompleter` checked,
+// with their own counts.
+
 /// Serves sockets: calls come from the client's kernel over slice 0, and from processes over
 /// slices to which a socket was attached. Sockets never block; readiness is told by events.
 ///
@@ -78,9 +81,9 @@ final class SocketService: ServiceHandler {
     guard let socket = socket(call.object, for: request) else {
       return Reply(Failure.badDescriptor)
     }
-    if let reply = transfer(call, socket, bytes) { return reply }
+    if let reply = unsafe transfer(call, socket, bytes) { return reply }
     guard request.slice == 0 else { return Reply(Failure.notPermitted) }
-    return manage(call, socket, bytes)
+    return unsafe manage(call, socket, bytes)
   }
 
   /// The socket, if the caller's slice may use it.
@@ -100,10 +103,10 @@ final class SocketService: ServiceHandler {
     _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply? {
     switch UInt32(call.number) {
-    case VOS_CALL_READ: receive(call, socket, bytes)
-    case VOS_CALL_WRITE: send(call, socket, bytes)
-    case VOS_CALL_SENDMSG: sendMessage(call, socket, bytes)
-    case VOS_CALL_RECVMSG: receiveMessage(call, socket, bytes)
+    case VOS_CALL_READ: unsafe receive(call, socket, bytes)
+    case VOS_CALL_WRITE: unsafe send(call, socket, bytes)
+    case VOS_CALL_SENDMSG: unsafe sendMessage(call, socket, bytes)
+    case VOS_CALL_RECVMSG: unsafe receiveMessage(call, socket, bytes)
     case VOS_CALL_POLL: poll(call, socket)
     default: nil
     }
@@ -116,19 +119,19 @@ final class SocketService: ServiceHandler {
     let number = Int(socket.descriptor.number)
     switch UInt32(call.number) {
     case VOS_CALL_CLOSE: return remove(call.object)
-    case VOS_CALL_BIND, VOS_CALL_CONNECT: return giveAddress(call, socket, bytes)
+    case VOS_CALL_BIND, VOS_CALL_CONNECT: return unsafe giveAddress(call, socket, bytes)
     case VOS_CALL_LISTEN:
       return Reply(
         kernel(Int(SYS_listen), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
     case VOS_CALL_SHUTDOWN:
       return Reply(
         kernel(Int(SYS_shutdown), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
-    case VOS_CALL_ACCEPT4: return accept(call, socket, bytes)
-    case VOS_CALL_GETSOCKNAME: return takeAddress(Int(SYS_getsockname), socket, bytes)
-    case VOS_CALL_GETPEERNAME: return takeAddress(Int(SYS_getpeername), socket, bytes)
-    case VOS_CALL_SETSOCKOPT: return setOption(call, socket, bytes)
-    case VOS_CALL_GETSOCKOPT: return getOption(call, socket, bytes)
-    case VOS_CALL_IOCTL: return control(call, socket, bytes)
+    case VOS_CALL_ACCEPT4: return unsafe accept(call, socket, bytes)
+    case VOS_CALL_GETSOCKNAME: return unsafe takeAddress(Int(SYS_getsockname), socket, bytes)
+    case VOS_CALL_GETPEERNAME: return unsafe takeAddress(Int(SYS_getpeername), socket, bytes)
+    case VOS_CALL_SETSOCKOPT: return unsafe setOption(call, socket, bytes)
+    case VOS_CALL_GETSOCKOPT: return unsafe getOption(call, socket, bytes)
+    case VOS_CALL_IOCTL: return unsafe control(call, socket, bytes)
     case VOS_CALL_ATTACH: return attach(call, socket)
     case VOS_CALL_DETACH:
       table.withLock { _ in socket.granted = nil }
@@ -174,7 +177,7 @@ final class SocketService: ServiceHandler {
     var linger = linger()
     var size = socklen_t(MemoryLayout<linger>.size)
     let lingers =
-      getsockopt(socket.descriptor.number, SOL_SOCKET, SO_LINGER, &linger, &size) == 0
+      unsafe getsockopt(socket.descriptor.number, SOL_SOCKET, SO_LINGER, &linger, &size) == 0
       && linger.l_onoff != 0 && linger.l_linger > 0
     if lingers { System.startThread { withExtendedLifetime(socket) {} } }
   }
@@ -195,7 +198,7 @@ final class SocketService: ServiceHandler {
     let wanted = UInt32(truncatingIfNeeded: call.arguments.0) & Self.pollable
     var interest = pollfd(
       fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
-    let result = kernel(Int(SYS_poll), address(&interest), 1, 0)
+    let result = unsafe kernel(Int(SYS_poll), address(&interest), 1, 0)
     guard result >= 0 else { return Reply(result) }
     let ready = UInt32(UInt16(bitPattern: interest.revents))
     // Armed only if the caller does not know already: else an edge would be told twice.
@@ -211,9 +214,9 @@ final class SocketService: ServiceHandler {
   private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
     table.withLock { _ in
       socket.armed |= events
-      var event = guest_event(socket.armed | EPOLLONESHOT.rawValue, number)
+      var event = unsafe guest_event(socket.armed | EPOLLONESHOT.rawValue, number)
       let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
-      let result = kernel(
+      let result = unsafe kernel(
         Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
         address(&event))
       if result == 0 { socket.isWatched = true }
@@ -221,23 +224,23 @@ final class SocketService: ServiceHandler {
   }
 
   private func watch() {
-    var events = [epoll_event](repeating: epoll_event(), count: 64)
+    var events = unsafe [epoll_event](repeating: epoll_event(), count: 64)
     while true {
-      let count = events.withUnsafeMutableBufferPointer {
-        kernel(
+      let count = unsafe events.withUnsafeMutableBufferPointer {
+        unsafe kernel(
           Int(SYS_epoll_wait), Int(epoll.number), address($0.baseAddress), $0.count, -1)
       }
       guard count > 0 else {
         if count != Failure.interrupted { System.sleep(milliseconds: 10) }
         continue
       }
-      for index in 0..<count { tell(&events[index]) }
+      for index in 0..<count { unsafe tell(&events[index]) }
     }
   }
 
   private func tell(_ event: inout epoll_event) {
-    let number = guest_event_token(&event)
-    let ready = event.events
+    let number = unsafe guest_event_token(&event)
+    let ready = unsafe event.events
     let cookie: UInt64? = table.withLock { table in
       guard let socket = table[number] else { return nil }
       socket.armed = 0

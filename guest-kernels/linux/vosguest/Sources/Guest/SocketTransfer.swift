@@ -4,6 +4,9 @@ import CVosABI
 import Channel
 import Glibc
 
+// SAFETY of this file: the kernel is given locals, and parts of windows that `ServiceCompleter` or
+// `Head` checked.
+
 /// Moving bytes and addresses: the kernel reads and writes the arena directly, so payload is
 /// copied once; whatever is looked at here is copied first.
 extension SocketService {
@@ -22,7 +25,7 @@ extension SocketService {
   ) -> Reply {
     let flags = UInt32(truncatingIfNeeded: call.arguments.0) & Self.receiveFlags
     let room = Int(call.data.capacity)
-    let count = kernel(
+    let count = unsafe kernel(
       Int(SYS_recvfrom), Int(socket.descriptor.number), address(bytes.baseAddress), room,
       Int(flags) | Self.always)
     return Reply(count, bytes: min(count, room))
@@ -30,7 +33,7 @@ extension SocketService {
 
   func send(_ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     let flags = UInt32(truncatingIfNeeded: call.arguments.0) & Self.sendFlags
-    return Reply(
+    return unsafe Reply(
       kernel(
         Int(SYS_sendto), Int(socket.descriptor.number), address(bytes.baseAddress),
         Int(call.data.length), Int(flags) | Self.always))
@@ -45,7 +48,7 @@ extension SocketService {
     init?(_ bytes: UnsafeMutableRawBufferPointer, length: Int, room: Int) {
       guard length >= SocketService.headBytes, room >= SocketService.headBytes else { return nil }
       // Copied once; the copy is what counts.
-      message = bytes.loadUnaligned(as: vos_message.self)
+      message = unsafe bytes.loadUnaligned(as: vos_message.self)
       // 64-bit sums of 32-bit numbers: nothing overflows.
       let control = (Int(message.control_length) + 7) & ~7
       payloadOffset = SocketService.headBytes + control
@@ -60,25 +63,26 @@ extension SocketService {
     _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
     let length = Int(call.data.length)
-    guard let base = bytes.baseAddress, var head = Head(bytes, length: length, room: length) else {
+    guard let base = bytes.baseAddress, var head = unsafe Head(bytes, length: length, room: length)
+    else {
       return Reply(Failure.invalid)
     }
     let nameLength = head.message.name_length
     let flags = Int(head.message.flags & Self.sendFlags) | Self.always
-    var part = iovec(
+    var part = unsafe iovec(
       iov_base: base + head.payloadOffset, iov_len: Int(head.message.payload_length))
-    let result = withUnsafeMutablePointer(to: &head.message.name) { name in
-      withUnsafeMutablePointer(to: &part) { part in
-        var message = msghdr()
-        message.msg_name = nameLength > 0 ? UnsafeMutableRawPointer(name) : nil
-        message.msg_namelen = nameLength
-        message.msg_iov = part
-        message.msg_iovlen = 1
+    let result = unsafe withUnsafeMutablePointer(to: &head.message.name) { name in
+      unsafe withUnsafeMutablePointer(to: &part) { part in
+        var message = unsafe msghdr()
+        unsafe message.msg_name = nameLength > 0 ? UnsafeMutableRawPointer(name) : nil
+        unsafe message.msg_namelen = nameLength
+        unsafe message.msg_iov = unsafe part
+        unsafe message.msg_iovlen = 1
         if head.message.control_length > 0 {
-          message.msg_control = base + head.controlOffset
-          message.msg_controllen = Int(head.message.control_length)
+          unsafe message.msg_control = unsafe base + head.controlOffset
+          unsafe message.msg_controllen = Int(head.message.control_length)
         }
-        return kernel(
+        return unsafe kernel(
           Int(SYS_sendmsg), Int(socket.descriptor.number), address(&message), flags)
       }
     }
@@ -89,33 +93,34 @@ extension SocketService {
     _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
     guard let base = bytes.baseAddress,
-      let head = Head(bytes, length: Int(call.data.length), room: Int(call.data.capacity))
+      let head = unsafe Head(bytes, length: Int(call.data.length), room: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
     var out = vos_message()
     let flags = Int(head.message.flags & Self.receiveFlags) | Self.always
     let room = Int(head.message.payload_length)
-    var part = iovec(iov_base: base + head.payloadOffset, iov_len: room)
-    var message = msghdr()
-    let result = withUnsafeMutablePointer(to: &out.name) { name in
-      withUnsafeMutablePointer(to: &part) { part in
-        message.msg_name = UnsafeMutableRawPointer(name)
-        message.msg_namelen = VOS_ADDRESS_BYTES
-        message.msg_iov = part
-        message.msg_iovlen = 1
+    var part = unsafe iovec(iov_base: base + head.payloadOffset, iov_len: room)
+    var message = unsafe msghdr()
+    let result = unsafe withUnsafeMutablePointer(to: &out.name) { name in
+      unsafe withUnsafeMutablePointer(to: &part) { part in
+        unsafe message.msg_name = UnsafeMutableRawPointer(name)
+        unsafe message.msg_namelen = VOS_ADDRESS_BYTES
+        unsafe message.msg_iov = unsafe part
+        unsafe message.msg_iovlen = 1
         if head.message.control_length > 0 {
-          message.msg_control = base + head.controlOffset
-          message.msg_controllen = Int(head.message.control_length)
+          unsafe message.msg_control = unsafe base + head.controlOffset
+          unsafe message.msg_controllen = Int(head.message.control_length)
         }
-        return kernel(
+        return unsafe kernel(
           Int(SYS_recvmsg), Int(socket.descriptor.number), address(&message), flags)
       }
     }
     guard result >= 0 else { return Reply(result) }
-    out.flags = UInt32(bitPattern: message.msg_flags)
-    out.name_length = head.message.name_length == 0 ? 0 : min(message.msg_namelen, VOS_ADDRESS_BYTES)
-    out.control_length = UInt32(message.msg_controllen)
+    out.flags = unsafe UInt32(bitPattern: message.msg_flags)
+    out.name_length =
+      unsafe head.message.name_length == 0 ? 0 : min(message.msg_namelen, VOS_ADDRESS_BYTES)
+    out.control_length = unsafe UInt32(message.msg_controllen)
     out.payload_length = UInt32(min(result, room))
-    bytes.storeBytes(of: out, as: vos_message.self)
+    unsafe bytes.storeBytes(of: out, as: vos_message.self)
     return Reply(result, bytes: head.payloadOffset + min(result, room))
   }
 
@@ -126,7 +131,7 @@ extension SocketService {
     let length = Int(call.data.length)
     guard length <= Int(VOS_ADDRESS_BYTES) else { return Reply(Failure.invalid) }
     let number = UInt32(call.number) == VOS_CALL_BIND ? Int(SYS_bind) : Int(SYS_connect)
-    return Reply(
+    return unsafe Reply(
       kernel(number, Int(socket.descriptor.number), address(bytes.baseAddress), length))
   }
 
@@ -136,7 +141,7 @@ extension SocketService {
   ) -> Reply {
     var length = socklen_t(min(bytes.count, Int(VOS_ADDRESS_BYTES)))
     let room = length
-    let result = kernel(
+    let result = unsafe kernel(
       number, Int(socket.descriptor.number), address(bytes.baseAddress), address(&length))
     return Reply(result, bytes: result < 0 ? 0 : Int(min(length, room)))
   }
@@ -145,7 +150,7 @@ extension SocketService {
     var length = socklen_t(min(Int(call.data.capacity), Int(VOS_ADDRESS_BYTES)))
     let room = length
     let flags = Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    let result = kernel(
+    let result = unsafe kernel(
       Int(SYS_accept4), Int(socket.descriptor.number), address(bytes.baseAddress),
       address(&length), Int(flags))
     var reply = add(result, cookie: call.arguments.2)

@@ -3,6 +3,8 @@ import CGuest
 import DeviceTree
 import Glibc
 
+// SAFETY of this file: signal sets and word lists are locals that outlive the call.
+
 /// Keeps daemons running, takes the exit status of every orphan, obeys the orders of process 1.
 struct Supervision {
   private struct Kept {
@@ -45,9 +47,9 @@ struct Supervision {
   private static func launch(_ one: inout Kept) {
     one.started = System.milliseconds()
     one.due = 0
-    one.pid = Words.with(one.daemon.arguments) { arguments in
-      Words.with(environment) { environment in
-        guest_start(Roles.program, arguments, environment, -1)
+    one.pid = unsafe Words.with(one.daemon.arguments) { arguments in
+      unsafe Words.with(environment) { environment in
+        unsafe guest_start(Roles.program, arguments, environment, -1)
       }
     }
     if one.pid < 0 {
@@ -60,8 +62,8 @@ struct Supervision {
   /// Runs until the domain is powered off.
   mutating func loop() -> Never {
     var orders = sigset_t()
-    sigemptyset(&orders)
-    for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] { sigaddset(&orders, number) }
+    unsafe sigemptyset(&orders)
+    for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] { unsafe sigaddset(&orders, number) }
     while true {
       if withShell, shell <= 0 { startShell() }
       let now = System.milliseconds()
@@ -70,7 +72,7 @@ struct Supervision {
       }
       var patience = timespec(tv_sec: 0, tv_nsec: 100_000_000)
       if kept.allSatisfy({ $0.pid != 0 }) { patience = timespec(tv_sec: 10, tv_nsec: 0) }
-      switch sigtimedwait(&orders, nil, &patience) {
+      switch unsafe sigtimedwait(&orders, nil, &patience) {
       // USR1 halts, USR2 powers off, TERM restarts in busybox's init; Ctrl-Alt-Del is INT.
       case SIGUSR1, SIGUSR2, SIGINT: Init.powerOff(mounts: domain.map(Roles.mounts) ?? [])
       case SIGTERM: Init.restart()
@@ -82,7 +84,7 @@ struct Supervision {
   private mutating func reap() {
     var status: Int32 = 0
     while true {
-      let pid = waitpid(-1, &status, WNOHANG)
+      let pid = unsafe waitpid(-1, &status, WNOHANG)
       if pid <= 0 { return }
       if pid == shell { shell = 0 }
       if let index = kept.firstIndex(where: { $0.pid == pid }) { note(index, status) }
@@ -102,10 +104,12 @@ struct Supervision {
 
   /// A shell on the console, for whoever put vos.shell on the kernel's command line.
   private mutating func startShell() {
-    guard let console = Descriptor.open("/dev/console", O_RDWR | O_NOCTTY).descriptor else { return }
-    shell = Words.with(["-sh"]) { arguments in
-      Words.with(Self.environment) { environment in
-        guest_start("/bin/sh", arguments, environment, console.number)
+    guard let console = Descriptor.open("/dev/console", O_RDWR | O_NOCTTY).descriptor else {
+      return
+    }
+    shell = unsafe Words.with(["-sh"]) { arguments in
+      unsafe Words.with(Self.environment) { environment in
+        unsafe guest_start("/bin/sh", arguments, environment, console.number)
       }
     }
   }

@@ -3,6 +3,9 @@ import CGuest
 import Glibc
 import Synchronization
 
+// SAFETY of this file: addresses are of locals and buffers that outlive the call, with their own
+// counts.
+
 /// Errnos that are made here (x86-64 Linux).
 enum Failure {
   static let notPermitted = -1
@@ -14,6 +17,7 @@ enum Failure {
   static let noMemory = -12
   static let accessDenied = -13
   static let busy = -16
+  static let noDevice = -19
   static let invalid = -22
   static let tooManyOpen = -24
   static let notTerminal = -25
@@ -74,8 +78,8 @@ final class Descriptor: Sendable {
 
   /// Opens `path`, close-on-exec.
   static func open(_ path: String, _ flags: Int32, mode: Int = 0o644) -> Result {
-    let result = path.withCString {
-      kernelRetrying(
+    let result = unsafe path.withCString {
+      unsafe kernelRetrying(
         Int(SYS_openat), Int(AT_FDCWD), address($0), Int(flags | O_CLOEXEC), mode)
     }
     guard let descriptor = Descriptor(result) else { return .failure(result) }
@@ -98,8 +102,8 @@ final class Descriptor: Sendable {
     var bytes: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 65536)
     while bytes.count < maximum {
-      let count = piece.withUnsafeMutableBytes {
-        kernelRetrying(Int(SYS_read), Int(file.number), address($0.baseAddress), $0.count)
+      let count = unsafe piece.withUnsafeMutableBytes {
+        unsafe kernelRetrying(Int(SYS_read), Int(file.number), address($0.baseAddress), $0.count)
       }
       guard count > 0 else { return count == 0 ? bytes : nil }
       bytes += piece.prefix(count)
@@ -113,7 +117,7 @@ final class Descriptor: Sendable {
     guard let file = open(path, O_WRONLY | O_CREAT | O_TRUNC).descriptor else { return false }
     var text = text
     return text.withUTF8 {
-      kernelRetrying(Int(SYS_write), Int(file.number), address($0.baseAddress), $0.count)
+      unsafe kernelRetrying(Int(SYS_write), Int(file.number), address($0.baseAddress), $0.count)
         == $0.count
     }
   }
@@ -131,26 +135,26 @@ enum System {
   static func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     var thread = pthread_t()
     var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, 256 << 10)
-    defer { pthread_attr_destroy(&attributes) }
-    let box = Unmanaged.passRetained(Body(body))
-    let result = pthread_create(
+    unsafe pthread_attr_init(&attributes)
+    unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    unsafe pthread_attr_setstacksize(&attributes, 256 << 10)
+    defer { unsafe pthread_attr_destroy(&attributes) }
+    let box = unsafe Unmanaged.passRetained(Body(body))
+    let result = unsafe pthread_create(
       &thread, &attributes,
       {
         // SAFETY: the box was retained for this thread alone.
-        Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run()
+        unsafe Unmanaged<Body>.fromOpaque($0!).takeRetainedValue().run()
         return nil
-      }, box.toOpaque())
-    if result != 0 { box.release() }
+      }, unsafe box.toOpaque())
+    if result != 0 { unsafe box.release() }
     return result == 0
   }
 
   /// Milliseconds of a clock that never goes back.
   static func milliseconds() -> UInt64 {
     var time = timespec()
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+    unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
     return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
   }
 
@@ -161,8 +165,8 @@ enum System {
   /// 16 bits that differ from life to life.
   static func random() -> UInt64 {
     var value: UInt64 = 0
-    _ = withUnsafeMutableBytes(of: &value) {
-      kernelRetrying(Int(SYS_getrandom), address($0.baseAddress), 8)
+    _ = unsafe withUnsafeMutableBytes(of: &value) {
+      unsafe kernelRetrying(Int(SYS_getrandom), address($0.baseAddress), 8)
     }
     return value
   }
@@ -170,6 +174,6 @@ enum System {
   /// One line on standard error, which is the console.
   static func log(_ text: String) {
     var line = "vosguest: " + text + "\n"
-    line.withUTF8 { _ = kernel(Int(SYS_write), 2, address($0.baseAddress), $0.count) }
+    line.withUTF8 { _ = unsafe kernel(Int(SYS_write), 2, address($0.baseAddress), $0.count) }
   }
 }

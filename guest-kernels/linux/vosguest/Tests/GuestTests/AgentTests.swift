@@ -54,7 +54,8 @@ import Testing
     defer { served.stop() }
     let object = UInt64(try execute(["cat"]).result)
     #expect(try caller.call(VOS_CALL_EXEC_WRITE, object, data: Array("abc".utf8)).result == 3)
-    #expect(try caller.call(VOS_CALL_EXEC_READ, object, (1, 0, 0), room: 9).bytes == Array("abc".utf8))
+    #expect(
+      try caller.call(VOS_CALL_EXEC_READ, object, (1, 0, 0), room: 9).bytes == Array("abc".utf8))
     // Parked until the program writes.
     let parked = try caller.post(VOS_CALL_EXEC_READ, object, (1, 0, 0), room: 9)
     usleep(20000)

@@ -26,9 +26,12 @@ final class Mounted {
     channel.giveOut(0)
     channel.giveOut(1)
     served = try Served(channel, threads: 4) { FuseService(region: $0, export: export) }
-    guard let fuse = FileForwarder.mount(at: mount, name: "test").descriptor else { throw Missing() }
+    guard let fuse = FileForwarder.mount(at: mount, name: "test").descriptor else {
+      throw Missing()
+    }
     let device = MemoryChannel.Client(channel, slice: 1)
-    let forwarder = FileForwarder(device, fuse: fuse, outageMilliseconds: outageMilliseconds)
+    let forwarder = FileForwarder(
+      device, fuse: fuse, mountedAt: mount, outageMilliseconds: outageMilliseconds)
     let ended = ended
     System.startThread {
       forwarder.run(threads: 4)
@@ -204,7 +207,8 @@ struct FuseMountTests {
     let stranger = Caller(it.channel, slice: 3)
     #expect(try stranger.call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
     #expect(
-      try caller.call(VOS_CALL_FUSE, data: [UInt8](repeating: 0, count: 40), room: 100).result == -1)
+      try caller.call(VOS_CALL_FUSE, data: [UInt8](repeating: 0, count: 40), room: 100).result == -1
+    )
 
     var buffer = [UInt8](repeating: 0, count: 10)
     for round in 0..<500 {
@@ -235,17 +239,31 @@ struct FuseMountTests {
     while it.channel.region.releasedGeneration(slice: 2) != 5 { usleep(1000) }
     it.channel.giveOut(2, generation: 6, uid: 1000)
     #expect(
-      try Caller(it.channel, slice: 2).call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
+      try Caller(it.channel, slice: 2).call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9
+    )
   }
 
   @Test func aServiceThatStaysAwayGivesErrors() throws {
     let it = try Mounted(outageMilliseconds: 300)
     defer { it.end() }
+    try shell("ls \(it.mount)")
     try it.restart(returns: false)
     #expect(throws: ScriptFailed.self) { try shell("stat \(it.mount)/nothing") }
     #expect(throws: ScriptFailed.self) { try shell("mkdir \(it.mount)/folder") }
     try it.comeBack()
     try shell("mkdir \(it.mount)/folder && touch \(it.mount)/folder/x")
+  }
+
+  /// A mount that was never answered ends instead of holding everybody who looks at it.
+  @Test func aMountWithoutAServiceEnds() throws {
+    let channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
+    let mount = try scratchFolder()
+    let fuse = try the(FileForwarder.mount(at: mount, name: "test").descriptor)
+    let forwarder = FileForwarder(
+      MemoryChannel.Client(channel, slice: 1), fuse: fuse, mountedAt: mount,
+      outageMilliseconds: 200)
+    forwarder.run(threads: 2)
+    try shell("ls \(mount)")
   }
 
   /// On a file system of its own descriptors stay good when the service is replaced.

@@ -137,7 +137,9 @@ import Testing
     let near = try socket(Int32(SOCK_DGRAM.rawValue))
     for change: (inout vos_message) -> Void in [
       { $0.name_length = 129 }, { $0.payload_length = .max }, { $0.control_length = .max },
-      { $0.control_length = 8; $0.payload_length = 1 }, { $0.payload_length = 1 },
+      {
+        $0.control_length = 8; $0.payload_length = 1
+      }, { $0.payload_length = 1 },
     ] {
       var head = vos_message()
       change(&head)
@@ -154,7 +156,8 @@ import Testing
     let option = [UInt8](repeating: 0, count: 16)
     // SO_ATTACH_FILTER, SO_ATTACH_BPF, TCP_REPAIR, IPT_SO_SET_REPLACE, an unknown level.
     for (level, name): (UInt64, UInt64) in [(1, 26), (1, 50), (6, 19), (0, 64), (270, 1)] {
-      #expect(try caller.call(VOS_CALL_SETSOCKOPT, near, (level, name, 0), data: option).result == -92)
+      #expect(
+        try caller.call(VOS_CALL_SETSOCKOPT, near, (level, name, 0), data: option).result == -92)
     }
     #expect(try caller.call(VOS_CALL_GETSOCKOPT, near, (6, 35, 0), room: 64).result == -92)
     let one: [UInt8] = [1, 0, 0, 0]
@@ -162,8 +165,10 @@ import Testing
     #expect(try caller.call(VOS_CALL_GETSOCKOPT, near, (1, 2, 0), room: 4).bytes == one)
     // SIOCSIFFLAGS; SIOCETHTOOL; FIONREAD with too little room.
     let interface = Array("lo".utf8) + [UInt8](repeating: 0, count: 38)
-    #expect(try caller.call(VOS_CALL_IOCTL, near, (0x8914, 0, 0), data: interface, room: 40).result == -1)
-    #expect(try caller.call(VOS_CALL_IOCTL, near, (0x8946, 0, 0), data: interface, room: 40).result == -1)
+    #expect(
+      try caller.call(VOS_CALL_IOCTL, near, (0x8914, 0, 0), data: interface, room: 40).result == -1)
+    #expect(
+      try caller.call(VOS_CALL_IOCTL, near, (0x8946, 0, 0), data: interface, room: 40).result == -1)
     #expect(try caller.call(VOS_CALL_IOCTL, near, (0x541B, 0, 0), room: 3).result == -22)
     let index = try caller.call(VOS_CALL_IOCTL, near, (0x8933, 0, 0), data: interface, room: 40)
     #expect(index.result == 0 && index.bytes.count == 40)

@@ -37,6 +37,11 @@ final class Served<Handler: ServiceHandler>: @unchecked Sendable {
 
 struct Missing: Error {}
 
+func the<T>(_ value: T?) throws -> T {
+  guard let value else { throw Missing() }
+  return value
+}
+
 /// One caller on a slice: posts a call with data, waits for its reply.
 final class Caller {
   let device: MemoryChannel.Client
