@@ -82,6 +82,14 @@ public struct CPUIDTable: Equatable, Sendable {
   /// KVM_CPUID_FLAG_SIGNIFCANT_INDEX
   private static let indexIsSignificant: UInt32 = 1 << 0
 
+  /// What XCR0 may hold, of the state that needs no leave of the host: x87, SSE, AVX, AVX-512 and
+  /// PKRU; 0 without XSAVE.
+  public var extendedStateMask: UInt64 {
+    let plain: UInt32 = 0x2E7
+    let leaf = entries.first { $0.function == 0xD && $0.index == 0 }
+    return UInt64((leaf?.eax ?? 0) & plain)
+  }
+
   /// Bits of a guest-physical address (leaf 0x80000008); 36 if there is no such leaf.
   public var physicalAddressBits: Int {
     entries.first { $0.function == 0x8000_0008 }.map { Int($0.eax & 0xFF) } ?? 36

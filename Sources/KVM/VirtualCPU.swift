@@ -179,6 +179,20 @@ public struct VirtualCPU: ~Copyable, @unchecked Sendable {
     try put("floating-point state", CLINUX_KVM_SET_FPU, state)
   }
 
+  /// Enables the processor state that `cpuid` offers (XCR0), for guests that manage it by XSAVE.
+  ///
+  /// Firmware may do so, and a guest sets it again. It is needed where KVM does not see the guest's
+  /// XSETBV, as under QEMU's emulation of SVM: KVM would put the reset value back after each exit, and
+  /// CPUID would give the size of another state than the processor saves.
+  public func enableExtendedState(_ cpuid: CPUIDTable) throws(KVMError) {
+    let mask = cpuid.extendedStateMask
+    guard mask != 0 else { return }
+    var registers = kvm_xcrs()
+    registers.nr_xcrs = 1
+    registers.xcrs.0 = kvm_xcr(xcr: 0, reserved: 0, value: mask)
+    try put("extended control registers", CLINUX_KVM_SET_XCRS, registers)
+  }
+
   /// Connects the local APIC's LINT0 to the PIC and LINT1 to NMI, as firmware leaves them.
   public func resetLocalInterrupts() throws(KVMError) {
     var state = try localAPIC()

@@ -28,6 +28,7 @@ extension VirtualCPU {
     try set(cpuid)
     try set(ModelSpecificRegister.afterFirmware)
     try resetFloatingPoint()
+    try enableExtendedState(cpuid)
     try resetLocalInterrupts()
   }
 
