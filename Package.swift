@@ -76,7 +76,8 @@ let libraries: [Target] = [
 
 let executables: [Target] = [
   .executableTarget(
-    name: "vosvmm", dependencies: ["CLinux", "LaunchPlan", "LinuxSystem", "Machine"], swiftSettings: strict),
+    name: "vosvmm", dependencies: ["CLinux", "LaunchPlan", "LinuxSystem", "Machine"],
+    swiftSettings: strict),
   .executableTarget(
     name: "vosd",
     dependencies: [

@@ -197,7 +197,8 @@ struct SliceMemory: @unchecked Sendable {
         unsafe vos_load_acquire64(word64(at + Slot.argument + 16))
       ),
       data: DataWindow(
-        offset: UInt32(truncatingIfNeeded: window), length: UInt32(truncatingIfNeeded: window >> 32),
+        offset: UInt32(truncatingIfNeeded: window),
+        length: UInt32(truncatingIfNeeded: window >> 32),
         capacity: UInt32(truncatingIfNeeded: capacity)))
     return (call, UInt16(truncatingIfNeeded: callAndFlags >> 16))
   }

@@ -57,7 +57,9 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
     var bytes = [UInt8](repeating: 0, count: maximum)
     let count = try retrying("read descriptor \(rawValue)") {
       // SAFETY: the call writes at most `maximum` bytes, which is the buffer's size.
-      unsafe bytes.withUnsafeMutableBytes { unsafe readDescriptor(rawValue, $0.baseAddress, maximum) }
+      unsafe bytes.withUnsafeMutableBytes {
+        unsafe readDescriptor(rawValue, $0.baseAddress, maximum)
+      }
     }
     bytes.removeLast(maximum - count)
     return bytes
@@ -113,7 +115,9 @@ public struct OwnedDescriptor: ~Copyable, Sendable {
 
 /// `read(2)`, by a name that methods called `read` do not hide.
 @unsafe
-private func readDescriptor(_ number: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int {
+private func readDescriptor(_ number: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int)
+  -> Int
+{
   // SAFETY: the caller's buffer holds `count` bytes.
   unsafe Glibc.read(number, buffer, count)
 }

@@ -27,7 +27,7 @@ public struct PidDescriptor: ~Copyable, Sendable {
       try retrying("signal process \(processNumber)") {
         clinux_pidfd_send_signal(descriptor.rawValue, signal)
       }
-    } catch where error.errno == .noSuchProcess {
+    } catch  where error.errno == .noSuchProcess {
       return
     }
   }

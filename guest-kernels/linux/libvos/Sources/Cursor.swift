@@ -23,7 +23,8 @@ struct Cursor {
     for index in 0..<count {
       // SAFETY: the caller promised `count` vectors, as it would the kernel.
       let vector = unsafe vectors[index]
-      guard unsafe vector.length <= Linux.transferLimit, unsafe vector.base != nil || vector.length == 0
+      guard unsafe vector.length <= Linux.transferLimit,
+        unsafe vector.base != nil || vector.length == 0
       else { return nil }
       sum = unsafe sum &+ vector.length
       guard sum <= Linux.transferLimit else { return nil }

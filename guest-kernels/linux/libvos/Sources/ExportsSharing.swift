@@ -102,8 +102,9 @@ public func hookMessages(
   makeReady()
   guard let messages = unsafe messages, count <= 1024 else { return }
   for index in 0..<Int(count) {
-    unsafe Sharing.giveBackPassed(in: UnsafePointer(
-      UnsafeRawPointer(messages + index).assumingMemoryBound(to: libvos_message.self)))
+    unsafe Sharing.giveBackPassed(
+      in: UnsafePointer(
+        UnsafeRawPointer(messages + index).assumingMemoryBound(to: libvos_message.self)))
   }
 }
 

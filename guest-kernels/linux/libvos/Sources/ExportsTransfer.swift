@@ -19,7 +19,8 @@ public func read(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ coun
 @c(write)
 public func write(_ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int) -> Int {
   if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: UnsafeMutableRawPointer(mutating: buffer), length: count)
+    var vector = unsafe libvos_vector(
+      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
     if let moved = unsafe Hot.write(descriptor, &vector, 1) { return moved }
   }
   return unsafe real().pointee.write(descriptor, buffer, count)
@@ -72,7 +73,8 @@ public func pwrite64(
   _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ offset: Int
 ) -> Int {
   if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: UnsafeMutableRawPointer(mutating: buffer), length: count)
+    var vector = unsafe libvos_vector(
+      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
     if let cursor = unsafe Cursor(&vector, 1),
       let moved = Files.pwrite(descriptor, cursor, at: offset)
     {
@@ -116,7 +118,8 @@ public func send(
   _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ flags: Int32
 ) -> Int {
   if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: UnsafeMutableRawPointer(mutating: buffer), length: count)
+    var vector = unsafe libvos_vector(
+      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
     if let moved = unsafe Hot.write(descriptor, &vector, 1, flags: flags) { return moved }
   }
   return unsafe real().pointee.send(descriptor, buffer, count, flags)

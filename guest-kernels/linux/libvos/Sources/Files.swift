@@ -43,7 +43,9 @@ enum Files {
   static func pread(_ descriptor: Int32, _ start: Cursor, at offset: Int) -> Int? {
     guard let entry = Entry(descriptor), offset >= 0, offset < Word.offsetLimit else { return nil }
     let word = Ownership.current(descriptor, entry)
-    guard word.kind == .file else { return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil }
+    guard word.kind == .file else {
+      return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil
+    }
     let (moved, lost) = read(descriptor, entry, at: offset, start)
     if lost { Ownership.lose(descriptor) }
     return moved
@@ -52,7 +54,9 @@ enum Files {
   static func pwrite(_ descriptor: Int32, _ start: Cursor, at offset: Int) -> Int? {
     guard let entry = Entry(descriptor), offset >= 0, offset < Word.offsetLimit else { return nil }
     let word = Ownership.current(descriptor, entry)
-    guard word.kind == .file else { return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil }
+    guard word.kind == .file else {
+      return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil
+    }
     let (moved, lost) = write(descriptor, entry, at: offset, start)
     if lost { Ownership.lose(descriptor) }
     return moved

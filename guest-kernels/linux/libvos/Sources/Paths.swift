@@ -93,8 +93,9 @@ enum Mounts {
   private static func store(_ text: UnsafeBufferPointer<CChar>) {
     let place = unsafe libvos_mounts()
     var at = 0
-    for unsafe character in unsafe text where at < Int(LIBVOS_MOUNT_BYTES) &- 2 {
-      let ends = character == CChar(bitPattern: UInt8(ascii: ":"))
+    for unsafecharacter in unsafe text where at < Int(LIBVOS_MOUNT_BYTES) &- 2 {
+      let ends =
+        character == CChar(bitPattern: UInt8(ascii: ":"))
         || character == CChar(bitPattern: UInt8(ascii: "\n"))
       if unsafe ends && (at == 0 || place[at &- 1] == 0) { continue }
       unsafe place[at] = ends ? 0 : character

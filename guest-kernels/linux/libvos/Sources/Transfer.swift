@@ -46,7 +46,9 @@ extension Channel {
       head = (head &+ 1) % Self.window
       inFlight = inFlight &- 1
       // After a short piece the rest is waited for and dropped.
-      if stopped { drain(ticket) } else {
+      if stopped {
+        drain(ticket)
+      } else {
         stopped = !accept(ticket, expected, &cursor, &progress)
       }
     }

@@ -7,11 +7,14 @@
 
 internal import CDouble
 
-nonisolated(unsafe) private var regions: (UnsafeMutablePointer<UInt8>?, UnsafeMutablePointer<UInt8>?)
+nonisolated(unsafe) private var regions:
+  (UnsafeMutablePointer<UInt8>?, UnsafeMutablePointer<UInt8>?)
 nonisolated(unsafe) private var regionInodes: (UInt, UInt) = (0, 0)
 
-private func call(_ number: Int, _ a: Int, _ b: Int = 0, _ c: Int = 0, _ d: Int = 0, _ e: Int = 0,
-  _ f: Int = 0) -> Int { cdouble_syscall(number, a, b, c, d, e, f) }
+private func call(
+  _ number: Int, _ a: Int, _ b: Int = 0, _ c: Int = 0, _ d: Int = 0, _ e: Int = 0,
+  _ f: Int = 0
+) -> Int { cdouble_syscall(number, a, b, c, d, e, f) }
 
 /// The region behind a device descriptor, mapped whole.
 private func region(_ descriptor: Int32) -> (base: UnsafeMutablePointer<UInt8>, inode: UInt)? {
@@ -27,7 +30,9 @@ private func region(_ descriptor: Int32) -> (base: UnsafeMutablePointer<UInt8>, 
   guard address > 0, let base = unsafe UnsafeMutablePointer<UInt8>(bitPattern: address),
     unsafe UnsafeRawPointer(base).load(as: UInt64.self) == VOS_MAGIC
   else { return nil }
-  if unsafe regionInodes.0 == 0 { unsafe regionInodes.0 = inode; unsafe regions.0 = base } else {
+  if unsafe regionInodes.0 == 0 {
+    unsafe regionInodes.0 = inode; unsafe regions.0 = base
+  } else {
     unsafe regionInodes.1 = inode
     unsafe regions.1 = base
   }
@@ -62,8 +67,10 @@ private func takeSlice(_ base: UnsafeMutablePointer<UInt8>, _ place: UInt) -> In
   for slice in unsafe 1..<superblock(base).slice_count {
     let entry = unsafe cdouble_entry(base, slice)!
     // DEAD marks the entry as being filled in.
-    guard unsafe vos_compare_exchange32(
-      cdouble_entry_state(entry), VOS_SLICE_FREE, VOS_SLICE_DEAD) != 0 else { continue }
+    guard
+      unsafe vos_compare_exchange32(
+        cdouble_entry_state(entry), VOS_SLICE_FREE, VOS_SLICE_DEAD) != 0
+    else { continue }
     unsafe entry.pointee.pid = UInt32(call(39, 0))
     unsafe entry.pointee.generation &+= 1
     unsafe vos_store_release32(cdouble_entry_state(entry), VOS_SLICE_LIVE)
@@ -91,9 +98,11 @@ private func ring(_ base: UnsafeMutablePointer<UInt8>) -> Int32 {
 private func attach(_ descriptor: Int32, _ slice: UInt32) -> Int32 {
   var domain: Int32 = 0
   var length: UInt32 = 4
-  let isSocket = unsafe call(
-    55, Int(descriptor), 1, 39, Int(bitPattern: withUnsafeMutablePointer(to: &domain) { unsafe $0 }),
-    Int(bitPattern: withUnsafeMutablePointer(to: &length) { unsafe $0 })) == 0
+  let isSocket =
+    unsafe call(
+      55, Int(descriptor), 1, 39,
+      Int(bitPattern: withUnsafeMutablePointer(to: &domain) { unsafe $0 }),
+      Int(bitPattern: withUnsafeMutablePointer(to: &length) { unsafe $0 })) == 0
   if isSocket ? domain != 2 && domain != 10 : !isRegular(descriptor) { return -1 }
   // An abstract UNIX address: family 1, a zero byte, "vosdouble".
   let address: InlineArray<12, UInt8> = [1, 0, 0, 118, 111, 115, 100, 111, 117, 98, 108, 101]
@@ -139,7 +148,8 @@ public func ioctl(_ descriptor: Int32, _ command: UInt, _ argument: UInt) -> Int
     case VOS_IOC_WAIT: return unsafe wait(base, argument)
     default: return unsafe ring(base)
     }
-  default: return Int32(call(16, Int(descriptor), Int(bitPattern: command), Int(bitPattern: argument)))
+  default:
+    return Int32(call(16, Int(descriptor), Int(bitPattern: command), Int(bitPattern: argument)))
   }
 }
 
@@ -150,7 +160,9 @@ public func mmap64(
 ) -> Int {
   var place = offset
   var ours = false
-  if flags & 1 != 0, descriptor > 2, length < 1 << 30, let (base, _) = unsafe deviceRegion(descriptor) {
+  if flags & 1 != 0, descriptor > 2, length < 1 << 30,
+    let (base, _) = unsafe deviceRegion(descriptor)
+  {
     ours = true
     switch UInt32(truncatingIfNeeded: offset) {
     case 0: place = unsafe cdouble_slice(base, ownSlice(base))! - base
@@ -158,18 +170,22 @@ public func mmap64(
     default: place = 0
     }
   }
-  let address = call(9, Int(bitPattern: hint), length, Int(protection), Int(flags), Int(descriptor), place)
+  let address = call(
+    9, Int(bitPattern: hint), length, Int(protection), Int(flags), Int(descriptor), place)
   if ours { _ = call(28, address, length, 10) }  // MADV_DONTFORK, as vos.ko's VM_DONTCOPY
   return address
 }
 
 /// Only what an ioctl has already shown to be a device.
-private func deviceRegion(_ descriptor: Int32) -> (base: UnsafeMutablePointer<UInt8>, inode: UInt)? {
+private func deviceRegion(_ descriptor: Int32) -> (base: UnsafeMutablePointer<UInt8>, inode: UInt)?
+{
   guard unsafe regionInodes.0 != 0 else { return nil }
   var status = InlineArray<18, UInt>(repeating: 0)
   _ = unsafe withUnsafeMutableBytes(of: &status) {
     unsafe call(5, Int(descriptor), Int(bitPattern: $0.baseAddress))
   }
-  guard status[1] == (unsafe regionInodes.0) || status[1] == (unsafe regionInodes.1) else { return nil }
+  guard status[1] == (unsafe regionInodes.0) || status[1] == (unsafe regionInodes.1) else {
+    return nil
+  }
   return unsafe region(descriptor)
 }

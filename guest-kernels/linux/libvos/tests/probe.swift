@@ -42,7 +42,9 @@ func make(_ leaf: String, _ count: Int) {
   var bytes = [UInt8](repeating: 0, count: count)
   for index in bytes.indices { bytes[index] = UInt8(truncatingIfNeeded: index &* 7 ^ index >> 8) }
   var done = 0
-  while done < count { done += bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
+  while done < count {
+    done += bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+  }
   close(descriptor)
 }
 
@@ -57,13 +59,22 @@ func files() {
   get(it, 7)
   var bytes = [UInt8](repeating: 65, count: 70_000)
   say("wrote \(write(it, bytes, 70_000)) at \(lseek(it, 0, SEEK_CUR))")
-  say("pwrite \(pwrite(it, bytes, 33, 299_990)) pread \(pread(it, &bytes, 50, 299_980)) \(sum(bytes[..<50]))")
+  say(
+    "pwrite \(pwrite(it, bytes, 33, 299_990)) pread \(pread(it, &bytes, 50, 299_980)) \(sum(bytes[..<50]))"
+  )
   say("at \(lseek(it, 0, SEEK_CUR))")
   bytes.withUnsafeMutableBytes { all in
-    var vectors = [iovec(iov_base: all.baseAddress, iov_len: 3), iovec(iov_base: nil, iov_len: 0), iovec(iov_base: all.baseAddress! + 100, iov_len: 40_000)]
-    say("writev \(writev(it, vectors, 3)) readv \(readv(it, &vectors, 3)) at \(lseek(it, 0, SEEK_CUR))")
+    var vectors = [
+      iovec(iov_base: all.baseAddress, iov_len: 3), iovec(iov_base: nil, iov_len: 0),
+      iovec(iov_base: all.baseAddress! + 100, iov_len: 40_000),
+    ]
+    say(
+      "writev \(writev(it, vectors, 3)) readv \(readv(it, &vectors, 3)) at \(lseek(it, 0, SEEK_CUR))"
+    )
   }
-  say("zero \(read(it, &bytes, 0)) readv none \(readv(it, nil, 0)) bad \(readv(it, nil, -1)) \(errno)")
+  say(
+    "zero \(read(it, &bytes, 0)) readv none \(readv(it, nil, 0)) bad \(readv(it, nil, -1)) \(errno)"
+  )
   ftruncate(it, 1000)
   say("short end \(lseek(it, 0, SEEK_END))"); get(it, 10)
   close(it)
@@ -76,7 +87,9 @@ func files() {
   close(add)
   let log = file("log", O_RDWR | O_CREAT | O_TRUNC)
   write(log, "one\n", 4)
-  say("append later \(cdouble_fcntl(log, F_SETFL, Int(O_APPEND))) \(lseek(log, 0, SEEK_SET)) \(write(log, "two\n", 4))")
+  say(
+    "append later \(cdouble_fcntl(log, F_SETFL, Int(O_APPEND))) \(lseek(log, 0, SEEK_SET)) \(write(log, "two\n", 4))"
+  )
   lseek(log, 0, SEEK_SET); get(log, 100)
   close(log)
   make("probe", 300_000)
@@ -115,7 +128,9 @@ func shared() {
   // exec without close-on-exec.
   let passed = file("probe"); get(passed, 33, "passed")
   var child = pid_t()
-  for command in ["head -c 10 <&\(passed) | od -An -tu1", "dd bs=7 count=2 status=none <&\(passed) | od -An -tu1"] {
+  for command in [
+    "head -c 10 <&\(passed) | od -An -tu1", "dd bs=7 count=2 status=none <&\(passed) | od -An -tu1",
+  ] {
     let words: [UnsafeMutablePointer<CChar>?] = [strdup("sh"), strdup("-c"), strdup(command), nil]
     posix_spawn(&child, "/bin/sh", nil, nil, words, environ)
     waitAll()
@@ -124,7 +139,12 @@ func shared() {
   say("system \(system("dd bs=3 count=1 status=none <&\(passed) | od -An -tu1"))")
   get(passed, 5, "passed")
   let last = file("probe"); get(last, 1000, "last")
-  execv("/bin/sh", [strdup("sh"), strdup("-c"), strdup("dd bs=5 count=1 status=none <&\(last) | od -An -tu1"), nil])
+  execv(
+    "/bin/sh",
+    [
+      strdup("sh"), strdup("-c"), strdup("dd bs=5 count=1 status=none <&\(last) | od -An -tu1"),
+      nil,
+    ])
 }
 
 func rights() {
@@ -154,7 +174,9 @@ func threads() {
   shareds = file("probe")
   func four(_ body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?) {
     var all = [pthread_t](repeating: 0, count: 4)
-    for index in 0..<4 { pthread_create(&all[index], nil, body, UnsafeMutableRawPointer(bitPattern: index + 1)) }
+    for index in 0..<4 {
+      pthread_create(&all[index], nil, body, UnsafeMutableRawPointer(bitPattern: index + 1))
+    }
     for index in 0..<4 { pthread_join(all[index], nil) }
   }
   four { _ in
@@ -179,7 +201,9 @@ func threads() {
   var counts = [Int](repeating: 0, count: 5)
   var record = [UInt8](repeating: 0, count: 100)
   lseek(shareds, 0, SEEK_SET)
-  while read(shareds, &record, 100) == 100 { counts[record.allSatisfy { $0 == record[0] } ? Int(record[0]) : 0] += 1 }
+  while read(shareds, &record, 100) == 100 {
+    counts[record.allSatisfy { $0 == record[0] } ? Int(record[0]) : 0] += 1
+  }
   say("threads wrote \(counts)")
   // Forks while others read: nobody may lose or repeat a byte.
   total = 0
@@ -213,7 +237,8 @@ func signals() {
     if got > 0 { inHandler += got }
     handled += 1
   }
-  var timer = itimerval(it_interval: timeval(tv_sec: 0, tv_usec: 300), it_value: timeval(tv_sec: 0, tv_usec: 300))
+  var timer = itimerval(
+    it_interval: timeval(tv_sec: 0, tv_usec: 300), it_value: timeval(tv_sec: 0, tv_usec: 300))
   setitimer(0 /* ITIMER_REAL */, &timer, nil)
   var bytes = [UInt8](repeating: 0, count: 64)
   var mine = 0
@@ -254,20 +279,29 @@ func sockets() {
   let (client, server) = pair()
   var bytes = [UInt8](repeating: 7, count: 100_000)
   say("send \(send(client, bytes, 1000, 0))"); get(server, 5000)
-  say("write \(write(server, bytes, 10)) peek \(recv(client, &bytes, 4, Int32(MSG_PEEK)))"); get(client, 100)
+  say("write \(write(server, bytes, 10)) peek \(recv(client, &bytes, 4, Int32(MSG_PEEK)))");
+  get(client, 100)
   say("none \(recv(client, &bytes, 10, Int32(MSG_DONTWAIT))) \(errno == EAGAIN)")
   // A blocking receive that has to wait.
   var thread = pthread_t()
   shareds = server
-  pthread_create(&thread, nil, { _ in usleep(50_000); write(shareds, "late", 4); return nil }, nil)
+  pthread_create(
+    &thread, nil,
+    { _ in
+      usleep(50_000); write(shareds, "late", 4); return nil
+    }, nil)
   get(client, 10, "late"); pthread_join(thread, nil)
   // Much data both ways: a full buffer must block the sender, not lose bytes.
-  pthread_create(&thread, nil, { _ in
-    var block = [UInt8](repeating: 0, count: 65536)
-    for index in block.indices { block[index] = UInt8(truncatingIfNeeded: index &* 13) }
-    for _ in 0..<64 { let sent = write(shareds, block, 65536); if sent != 65536 { say("short \(sent)") } }
-    return nil
-  }, nil)
+  pthread_create(
+    &thread, nil,
+    { _ in
+      var block = [UInt8](repeating: 0, count: 65536)
+      for index in block.indices { block[index] = UInt8(truncatingIfNeeded: index &* 13) }
+      for _ in 0..<64 {
+        let sent = write(shareds, block, 65536); if sent != 65536 { say("short \(sent)") }
+      }
+      return nil
+    }, nil)
   usleep(100_000)
   var all: [UInt8] = []
   while all.count < 4 << 20 {
@@ -307,7 +341,9 @@ func sockets() {
   write(client, "parent", 6); get(server, 9, "from parent")
   shutdown(client, 1); get(server, 10, "end"); get(server, 10, "end")
   signal(SIGPIPE) { _ in handled += 1 }
-  say("broken \(write(client, "b", 1)) \(errno == EPIPE) \(handled) \(send(client, "c", 1, Int32(MSG_NOSIGNAL))) \(handled)")
+  say(
+    "broken \(write(client, "b", 1)) \(errno == EPIPE) \(handled) \(send(client, "c", 1, Int32(MSG_NOSIGNAL))) \(handled)"
+  )
   close(client); close(copy)
   close(server)
 }

@@ -20,7 +20,8 @@ pthread_mutex_init(objectsLock, nil)
 /// Served sequence of each slot, by channel, slice and slot.
 var served = [[UInt32]](repeating: [UInt32](repeating: 0, count: Int(slices * slots)), count: 2)
 
-func makeRegion(_ path: String, _ channel: UInt32, _ carries: UInt32) -> UnsafeMutablePointer<UInt8> {
+func makeRegion(_ path: String, _ channel: UInt32, _ carries: UInt32) -> UnsafeMutablePointer<UInt8>
+{
   let stride = 8192 + arena
   let bytes = 0x8000 + Int(slices * stride)
   let file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0o666)
@@ -97,13 +98,16 @@ func scan(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) -> Int {
       served[channel][place] = state >> 8
       found += 1
       let request = line.pointee
-      let end = UInt64(request.data_offset) + UInt64(max(request.data_length, request.data_capacity))
+      let end =
+        UInt64(request.data_offset) + UInt64(max(request.data_length, request.data_capacity))
       line.pointee.result =
         end > UInt64(arena)
         ? Int64(-EINVAL)
         : execute(channel, slice, request, cdouble_arena(base, slice)! + Int(request.data_offset))
       let old = vos_exchange32(word, state & ~0xff | VOS_SLOT_DONE)
-      if old & VOS_SLOT_WAITER != 0 { _ = cdouble_syscall(202, Int(bitPattern: word), 1, 64, 0, 0, 0) }
+      if old & VOS_SLOT_WAITER != 0 {
+        _ = cdouble_syscall(202, Int(bitPattern: word), 1, 64, 0, 0, 0)
+      }
     }
   }
   return found
@@ -113,7 +117,9 @@ func scan(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) -> Int {
 func reap(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) {
   for slice in 1..<slices {
     let entry = cdouble_entry(base, slice)!
-    guard entry.pointee.state == VOS_SLICE_LIVE, kill(Int32(entry.pointee.pid), 0) != 0 else { continue }
+    guard entry.pointee.state == VOS_SLICE_LIVE, kill(Int32(entry.pointee.pid), 0) != 0 else {
+      continue
+    }
     pthread_mutex_lock(objectsLock)
     for index in objects[channel].indices where objects[channel][index].slice == slice {
       close(objects[channel][index].descriptor)
@@ -137,7 +143,9 @@ func listen() {
   var address = sockaddr_un()
   address.sun_family = sa_family_t(AF_UNIX)
   let name = Array("vosdouble".utf8)
-  withUnsafeMutableBytes(of: &address.sun_path) { $0.baseAddress!.advanced(by: 1).copyMemory(from: name, byteCount: 9) }
+  withUnsafeMutableBytes(of: &address.sun_path) {
+    $0.baseAddress!.advanced(by: 1).copyMemory(from: name, byteCount: 9)
+  }
   let bound = withUnsafePointer(to: &address) {
     $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(listener, $0, 12) }
   }
@@ -171,7 +179,11 @@ let bases = [
   makeRegion("/dev/vos/storage", 2, VOS_CARRIES_FILES),
 ]
 var thread = pthread_t()
-pthread_create(&thread, nil, { _ in listen(); return nil }, nil)
+pthread_create(
+  &thread, nil,
+  { _ in
+    listen(); return nil
+  }, nil)
 signal(SIGTERM) { _ in stopping = 1 }
 nonisolated(unsafe) var stopping: Int32 = 0
 print("service ready")
@@ -187,7 +199,11 @@ while stopping == 0 {
   idle += 1
   guard idle > patience else { sched_yield(); continue }
   for base in bases {
-    for slice in 1..<slices { (cdouble_slice(base, slice)! + 64).withMemoryRebound(to: UInt32.self, capacity: 1) { vos_store_release32($0, 1) } }
+    for slice in 1..<slices {
+      (cdouble_slice(base, slice)! + 64).withMemoryRebound(to: UInt32.self, capacity: 1) {
+        vos_store_release32($0, 1)
+      }
+    }
   }
   vos_full_fence()
   if scan(0, bases[0]) + scan(1, bases[1]) == 0 {
@@ -195,7 +211,11 @@ while stopping == 0 {
     nanosleep(&time, nil)
   }
   for base in bases {
-    for slice in 1..<slices { (cdouble_slice(base, slice)! + 64).withMemoryRebound(to: UInt32.self, capacity: 1) { vos_store_release32($0, 0) } }
+    for slice in 1..<slices {
+      (cdouble_slice(base, slice)! + 64).withMemoryRebound(to: UInt32.self, capacity: 1) {
+        vos_store_release32($0, 0)
+      }
+    }
   }
 }
 for channel in 0..<2 { reap(channel, bases[channel]) }

@@ -229,7 +229,8 @@ final class FileForwarder: @unchecked Sendable {
 
   /// Makes the kernel ask for a node's attributes again; replies on their way count as old.
   private func disbelieve(_ node: UInt64) {
-    let length = MemoryLayout<fuse_out_header>.size
+    let length =
+      MemoryLayout<fuse_out_header>.size
       + MemoryLayout<fuse_notify_inval_inode_out>.size
     var notice = (
       fuse_out_header(
