@@ -117,10 +117,20 @@ public struct MSIX: Sendable {
   // MARK: Table and pending bits
 
   /// Bytes of the table.
-  public var tableByteCount: UInt64 { UInt64(vectorCount * Self.entryByteCount) }
+  public var tableByteCount: UInt64 { Self.tableByteCount(vectorCount) }
 
-  /// Bytes of the pending-bit array: whole 64-bit words.
-  public var pendingByteCount: UInt64 { UInt64((vectorCount + 63) / 64 * 8) }
+  /// Bytes of the pending-bit array.
+  public var pendingByteCount: UInt64 { Self.pendingByteCount(vectorCount) }
+
+  /// Bytes of a table of `vectorCount` entries.
+  public static func tableByteCount(_ vectorCount: Int) -> UInt64 {
+    UInt64(vectorCount * entryByteCount)
+  }
+
+  /// Bytes of `vectorCount` pending bits: whole 64-bit words.
+  public static func pendingByteCount(_ vectorCount: Int) -> UInt64 {
+    UInt64((vectorCount + 63) / 64 * 8)
+  }
 
   /// Reads table or pending bits; `nil` if the access is to neither.
   public func read(bar: Int, offset: UInt64, width: Int) -> UInt64? {

@@ -44,11 +44,13 @@ struct AssignedBARs {
   }
 
   /// The parts of `bar` that are mapped: what the kernel allows, in whole pages, without those that
-  /// hold the MSI-X table or the pending bits.
-  func directRanges(of bar: BARDescription, around msix: MSIX?) -> [DirectRange] {
+  /// hold the physical MSI-X table or the pending bits.
+  func directRanges(
+    of bar: BARDescription, in configuration: AssignedConfiguration
+  ) -> [DirectRange] {
     guard bar.kind != .io else { return [] }
     let region = region(bar.index)
-    let trapped = Self.trappedPages(bar.index, msix)
+    let trapped = Self.trappedPages(bar.index, configuration)
     return region.mappable.flatMap { area -> [DirectRange] in
       var pages = [Self.pages(of: area, in: region)]
       for trap in trapped { pages = pages.flatMap { Self.subtract(trap, from: $0) } }
@@ -60,17 +62,20 @@ struct AssignedBARs {
     }
   }
 
-  private static func trappedPages(_ bar: Int, _ msix: MSIX?) -> [Range<UInt64>] {
-    guard let msix else { return [] }
-    let layout = msix.layout
+  private static func trappedPages(
+    _ bar: Int, _ configuration: AssignedConfiguration
+  ) -> [Range<UInt64>] {
+    guard let layout = configuration.msix?.layout else { return [] }
+    // All of them: an entry that the guest is not shown is the host's no less.
+    let count = configuration.physicalVectorCount
     var ranges: [Range<UInt64>] = []
     if layout.tableBAR == bar {
       let start = UInt64(layout.tableOffset)
-      ranges.append(start..<start + msix.tableByteCount)
+      ranges.append(start..<start + MSIX.tableByteCount(count))
     }
     if layout.pendingBAR == bar {
       let start = UInt64(layout.pendingOffset)
-      ranges.append(start..<start + msix.pendingByteCount)
+      ranges.append(start..<start + MSIX.pendingByteCount(count))
     }
     return ranges.map { roundDown($0.lowerBound)..<roundUp($0.upperBound) }
   }

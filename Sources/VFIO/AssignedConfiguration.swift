@@ -22,6 +22,8 @@ public struct AssignedConfiguration: Sendable {
   private var isDevices: [Bool]
   public private(set) var msi: MSI?
   public private(set) var msix: MSIX?
+  /// Vectors of the physical MSI-X table, of which `msix` may show fewer; 0 without one.
+  public private(set) var physicalVectorCount = 0
   /// 1–4 for INTA–INTD, 0 for none.
   public let interruptPin: Int
 
@@ -143,12 +145,12 @@ public struct AssignedConfiguration: Sendable {
   }
 
   private mutating func modelMSIX(_ offset: Int, _ original: ConfigurationSpace) {
-    let physicalCount = Int(original.read(offset + 2, width: 2) & 0x7FF) + 1
+    physicalVectorCount = Int(original.read(offset + 2, width: 2) & 0x7FF) + 1
     let table = original.read(offset + 4, width: 4)
     let pending = original.read(offset + 8, width: 4)
     model(offset..<offset + MSIX.byteCount)
     msix = MSIX(
-      replacing: offset, in: &space, vectorCount: min(physicalCount, Self.maximumVectorCount),
+      replacing: offset, in: &space, vectorCount: min(physicalVectorCount, Self.maximumVectorCount),
       layout: .init(
         tableBAR: Int(table & 7), tableOffset: table & ~7, pendingBAR: Int(pending & 7),
         pendingOffset: pending & ~7))

@@ -83,7 +83,7 @@ public final class AssignedFunction: PCIFunction {
       throw .pci(error)
     }
     for bar in plan.bars {
-      for range in plan.directRanges(of: bar, around: configuration.msix) {
+      for range in plan.directRanges(of: bar, in: configuration) {
         let address = try host.map(
           region: bar.index, range: range.offset..<range.offset + range.byteCount)
         mapped[bar.index, default: []].append(Mapped(range: range, hostAddress: address))
@@ -264,6 +264,8 @@ public final class AssignedFunction: PCIFunction {
       try host.enable(.intx, events: [line.trigger])
       try host.unmaskLine(by: line.resample)
     } catch {
+      // The kernel enables messages only while the line is off. It may not have been on.
+      do { try host.disable(.intx) } catch { sink.report("\(error)") }
       sink.disconnectLine()
       throw error
     }

@@ -71,6 +71,19 @@ import VFIO
     #expect(function.directRanges(ofBAR: 1).isEmpty)
   }
 
+  /// The guest is shown fewer vectors than the function has; the rest of the table is no more its.
+  @Test func theWholePhysicalTableIsTrapped() throws {
+    let host = FakeFunction()
+    host.put(Place.msix, 0x01FF_0011)  // 512 vectors: two pages from 0 on
+    host.put(Place.msix + 8, 0x0000_3004)
+    let function = try AssignedFunction(host, sink: FakeMachine(host))
+    #expect(function.readConfiguration(offset: Place.msix + 2, width: 2) == 0x7F)
+    #expect(
+      function.directRanges(ofBAR: 4) == [
+        DirectRange(offset: 0x2000, byteCount: 0x1000, isReadOnly: false)
+      ])
+  }
+
   @Test func accessesOutsideTheTableReachTheFunction() {
     #expect(function.readBAR(4, offset: 0xC, width: 4) == 1, "entry is masked")
     let happened = trace {
@@ -148,6 +161,16 @@ import VFIO
       own.trace == [
         "configure 0 off", "disable msi", "connect pin 1", "enable intx [50]", "unmask by 51",
       ])
+  }
+
+  @Test func lineThatCannotBeUnmaskedIsOff() throws {
+    let host = FakeFunction()
+    host.refusesUnmasking = true
+    _ = try AssignedFunction(host, sink: FakeMachine(host))
+    #expect(
+      host.trace.dropFirst(2).dropLast()
+        == ["enable intx [50]", "disable intx", "disconnect line"],
+      "or the kernel would refuse to enable messages")
   }
 
   /// Linux's order: enable with everything masked, fill in, unmask.

@@ -13,6 +13,7 @@ final class FakeFunction: HostFunction {
   /// Vectors that the host can give, if fewer than are asked for.
   var available: Int?
   var answers = true
+  var refusesUnmasking = false
 
   enum Place {
     static let msix = 0xA0
@@ -103,7 +104,10 @@ final class FakeFunction: HostFunction {
     trace.append("enable \(kind) \(events.map { $0 ?? -1 })")
   }
   func disable(_ kind: InterruptKind) throws(VFIOError) { trace.append("disable \(kind)") }
-  func unmaskLine(by event: Int32) throws(VFIOError) { trace.append("unmask by \(event)") }
+  func unmaskLine(by event: Int32) throws(VFIOError) {
+    if refusesUnmasking { throw .malformed("an unmasking") }
+    trace.append("unmask by \(event)")
+  }
 }
 
 /// A machine that notes what it is told, in the same trace.
