@@ -90,7 +90,7 @@ public final class SerialPort: BusDevice {
   /// - Parameters:
   ///   - line: the port's interrupt.
   ///   - sink: takes what the guest sends.
-  ///   - drained: called when the guest has read all that was received.
+  ///   - drained: called when the guest has read all that was received, and when it ends loopback.
   public init(
     line: any InterruptLine, sink: any ByteSink, drained: @escaping () -> Void = {}
   ) {
@@ -238,11 +238,14 @@ public final class SerialPort: BusDevice {
 
   private func setModemControl(_ value: UInt8) {
     let before = modemLines
+    let wasLoopback = isLoopback
     modemControl = value & ModemControl.writable
     let changed = before ^ modemLines
     // The ring indicator counts only when it falls.
     let ringFell = changed & before & ModemStatus.ringing
     modemDeltas |= (changed & ~ModemStatus.ringing | ringFell) >> 4
+    // What came from outside meanwhile was not taken.
+    if wasLoopback, !isLoopback { drained() }
   }
 
   private func takeModemStatus() -> UInt8 {

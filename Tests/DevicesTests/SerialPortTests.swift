@@ -108,6 +108,17 @@ private final class Rig {
     #expect(port.byte(R.iir) == 0x01 && port.byte(R.lsr) & 1 == 0)
   }
 
+  /// What came during loopback waits outside: nobody else would fetch it.
+  @Test func theEndOfLoopbackAsksForInput() {
+    port.put(R.mcr, 0x10)
+    #expect(port.room == 0 && port.receive([0x41]) == 0)
+    #expect(rig.drained == 0)
+    port.put(R.mcr, 0x0B)
+    #expect(rig.drained == 1 && port.room > 0)
+    port.put(R.mcr, 0x0B)
+    #expect(rig.drained == 1)
+  }
+
   @Test func loopbackReturnsDataAndModemLines() {
     port.put(R.mcr, 0x1A)
     #expect(port.byte(R.msr) & 0xF0 == 0x90)
