@@ -6,6 +6,8 @@ internal import Synchronization
 public final class Log: Sendable {
   /// Warnings in one second.
   private static let warningsPerSecond = 10
+  /// Bytes of a line: what a pipe takes at once if it has room at all (PIPE_BUF).
+  private static let lineLimit = 4096
 
   private struct State {
     var second: Int = 0
@@ -14,16 +16,21 @@ public final class Log: Sendable {
   }
 
   private let domain: String
+  private let output: Int32
   private let state = Mutex(State())
 
-  /// A log whose lines begin with the domain's name.
-  public init(domain: String) {
+  /// A log on standard error whose lines begin with the domain's name.
+  public convenience init(domain: String) { self.init(domain: domain, output: STDERR_FILENO) }
+
+  /// A log that goes to the descriptor `output`, which stays open.
+  public init(domain: String, output: Int32) {
     self.domain = domain
+    self.output = output
   }
 
   /// Writes one line, whatever came before.
   public func note(_ text: String) {
-    Self.write("vosvmm[\(domain)]: \(text)\n")
+    write("vosvmm[\(domain)]: \(text)")
   }
 
   /// Writes one line, unless too many were written in this second.
@@ -46,11 +53,14 @@ public final class Log: Sendable {
     note(suppressed > 0 ? "\(text()) (\(suppressed) lines suppressed)" : text())
   }
 
-  private static func write(_ line: String) {
-    var line = line
-    // SAFETY: the bytes are read during the call only. A lost line is no reason to stop.
-    line.withUTF8 { bytes in
-      _ = unsafe Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count)
-    }
+  /// Writes a line if that needs no waiting: all monitors share one standard error, and the writer
+  /// may be a guest's CPU with a lock held. A lost line is no reason to stop.
+  private func write(_ line: String) {
+    var room = pollfd(fd: output, events: Int16(POLLOUT), revents: 0)
+    // SAFETY: the call changes one local of its type.
+    guard unsafe poll(&room, 1, 0) == 1 else { return }
+    let bytes = Array(line.utf8.prefix(Self.lineLimit - 1)) + [0x0A]
+    // SAFETY: the bytes are read during the call only.
+    _ = unsafe Glibc.write(output, bytes, bytes.count)
   }
 }
