@@ -111,7 +111,8 @@ struct EventLoop: ~Copyable {
       do throws(SystemCallError) {
         for event in try epoll.wait(maximum: 8) { handle(event.token, feed, statistics) }
       } catch {
-        return .failed(reason: "\(error)")
+        // The CPUs come back from the guest only when the machine is ending.
+        ending.end(.failed(reason: "\(error)"))
       }
     }
   }

@@ -23,9 +23,14 @@ final class SharedVM: Sendable {
     try routing.withLock { routing throws(KVMError) in
       let wanted = InterruptRouting.Message(address: message.address, data: message.data)
       // Replacing all routes waits for every CPU; guests mask and unmask far more often than they move.
-      guard routing[gsi] != wanted else { return }
+      let old = routing[gsi]
+      guard old != wanted else { return }
       routing[gsi] = wanted
-      try vm.set(routing)
+      do throws(KVMError) { try vm.set(routing) } catch {
+        // What KVM refused would spoil every later table.
+        routing[gsi] = old
+        throw error
+      }
     }
   }
 }

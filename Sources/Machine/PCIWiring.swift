@@ -72,6 +72,7 @@ final class BARWiring: BARMapper {
           hostAddress: host)
         new.memorySlots.append(number)
       }
+      if new.memorySlots.last != number { freeMemorySlots.append(number) }
     }
     for doorbell in function.doorbells(ofBAR: bar) {
       guard let event = backing.event(ofBAR: bar, doorbell) else { continue }
