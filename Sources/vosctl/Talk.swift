@@ -78,7 +78,7 @@ struct ConsoleCommand: ParsableCommand {
         if typed.isEmpty { inputEnded = true }
         if let index = typed.firstIndex(of: Self.leave) {
           client.send(input: Array(typed[..<index]))
-          return
+          return client.leave()
         }
         if !typed.isEmpty { client.send(input: typed) }
       }

@@ -73,6 +73,13 @@ public final class ControlClient {
     _ = unsafe poll(&entry, 1, -1)
   }
 
+  /// Says that nothing more is sent, and waits until vosd has taken what was. A plain close could
+  /// reach vosd, by its own writes, before it has read the rest.
+  public func leave() {
+    guard shutdown(socket.rawValue, Int32(SHUT_WR)) == 0 else { return }
+    while fill() { while next() != nil {} }
+  }
+
   /// Whether a vosd is there that lives: it answers, or is too busy to hang up. One that was just
   /// killed still takes connections for a moment, and then drops them.
   func isAnswered(timeoutMilliseconds: Int32 = 2000) -> Bool {
