@@ -43,7 +43,8 @@ public struct LabMachine: Sendable {
       "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
       "-kernel", workspace.kernel.appending(path: "vmlinuz").path,
       "-initrd", workspace.images.appending(path: "labhost.cpio").path,
-      "-append", "console=ttyS0 panic=-1 intel_iommu=on quiet",
+      // no_timer_check: on a busy machine the emulated timer is late, and the kernel would panic.
+      "-append", "console=ttyS0 panic=-1 intel_iommu=on no_timer_check quiet",
       "-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
     ]
     command += nic() + drive() + ports() + shares()

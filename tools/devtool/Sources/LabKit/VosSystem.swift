@@ -32,6 +32,8 @@ public struct SystemReport: Decodable, Sendable {
 /// The system of vfio-configs/lab.yaml in a lab host, driven by `vosctl` as a person would.
 public struct VosSystem {
   public static let manifest = "/vos/vfio-configs/lab.yaml"
+  /// Where the log of a failed `up` stays, in the lab host.
+  static let log = "/tmp/vosd.log"
   /// The functions that the manifest gives away, and what the tests know them by.
   public static let devices = ["0000:01:00.0", "0000:00:05.0"]
   /// How long three domains may take to come up on a busy machine.
@@ -58,7 +60,9 @@ public struct VosSystem {
   }
 
   public func up(sink: AgentClient.Sink? = nil) throws {
-    try mustVosctl(["up", VosSystem.manifest], withinSeconds: VosSystem.upSeconds, sink: sink)
+    try mustVosctl(
+      ["up", "--log-file", VosSystem.log, VosSystem.manifest],
+      withinSeconds: VosSystem.upSeconds, sink: sink)
   }
 
   public func down(sink: AgentClient.Sink? = nil) throws {
@@ -123,7 +127,8 @@ public struct VosSystem {
   public func keepEvidence(_ name: String, in workspace: Workspace) throws -> URL {
     let log = try workspace.log("\(name)-evidence")
     let script =
-      "dmesg | tail -n 200; vosctl ps; vosctl devices; ps | grep '[v]os'; "
+      "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
+      + "ps | grep '[v]os'; "
       + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
     let result = try lab.agent.shell(script, withinSeconds: 60)
     try Data((result.output + result.errors).utf8).write(to: log)

@@ -67,9 +67,10 @@ func move(_ source: URL, over target: URL) throws {
   }
 }
 
-/// Opens a file to be written from its beginning, or its end; the caller closes it.
+/// Opens a file to be written from its beginning, or its end; the caller closes it. Whoever opens
+/// the same file again meanwhile adds to it and does not write over it.
 func openForWriting(_ file: URL, append: Bool = false) throws -> Int32 {
-  let flags = O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC)
+  let flags = O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | (append ? 0 : O_TRUNC)
   // SAFETY: the string outlives the call.
   let descriptor = unsafe open(file.path, flags, 0o644)
   guard descriptor >= 0 else { throw systemFailure("open \(file.path)") }
