@@ -20,6 +20,7 @@ enum Init {
       if words.contains("vos.shell") { shellOnly() }
       restart()
     }
+    System.log("domain \(domain.domain) of system \(domain.system), life \(domain.generation)")
     Setup.modules(domain)
     Setup.identity(domain)
     var supervisor = Supervision(domain, withShell: words.contains("vos.shell"))
