@@ -65,6 +65,11 @@ int clinux_drop_capabilities(void)
 	return (int)syscall(SYS_capset, &header, none);
 }
 
+int clinux_no_dump(void)
+{
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 void clinux_release_free_memory(void)
 {
 	malloc_trim(0);

@@ -14,13 +14,15 @@ func closeInheritedDescriptors(from first: Int32) {
 ///
 /// - No new privileges by exec.
 /// - No capability, whoever the user is.
-/// - No core dump: it would hold the guest's memory and keys.
-/// - No further process or thread beyond those of this user, and no more open files than needed.
+/// - No core dump: it would hold the guest's memory and keys. For the same reason other monitors,
+///   which have the same user, may not trace this one.
+/// - No more open files than needed.
 ///
-/// A system-call filter is not set yet.
+/// Not limited: system calls (there is no filter yet), processes and threads.
 func dropRights() throws(SystemCallError) {
   try limit(__rlimit_resource_t(RLIMIT_CORE.rawValue), to: 0, "core dumps")
   try limit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), to: 1024, "open files")
+  try retrying("keep others of this user out") { clinux_no_dump() }
   try retrying("give up new privileges") { clinux_no_new_privileges() }
   try retrying("drop all capabilities") { clinux_drop_capabilities() }
 }

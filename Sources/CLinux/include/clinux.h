@@ -22,11 +22,13 @@ int clinux_openat(int directory, const char *path, int flags, unsigned int mode)
 int clinux_errno(void);
 /*
  * Rights of the calling thread (and of what it starts): close descriptors first
- * to last; no privileges by exec; no capabilities. 0, or -1 with errno.
+ * to last; no privileges by exec; no capabilities. And of the process: nobody of
+ * the same user may trace it or read its memory. 0, or -1 with errno.
  */
 int clinux_close_range(unsigned int first, unsigned int last);
 int clinux_no_new_privileges(void);
 int clinux_drop_capabilities(void);
+int clinux_no_dump(void);
 /* Gives the heap's free pages back to the kernel. */
 void clinux_release_free_memory(void);
 
