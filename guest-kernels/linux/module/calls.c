@@ -196,7 +196,8 @@ static int vos_request_sleep(struct vos_request *request)
 			    submitted | VOS_SLOT_WAITER);
 	long ret;
 
-	if (found != submitted && !vos_slot_is_done(dev, request->slot)) {
+	/* The service may just have been lost: then the slot was taken back. */
+	if (found != submitted && !vos_request_settled(request)) {
 		vos_peer_broken(dev, "slot state", found);
 		return 0;
 	}
@@ -220,6 +221,12 @@ static s64 vos_request_result(struct vos_request *request, u32 capacity,
 		vos_peer_broken(request->dev, "call result", result);
 		return -EIO;
 	}
+	/*
+	 * From ERESTARTSYS on they are the kernel's own (linux/errno.h) and act on
+	 * whoever gets them: a socket that says EIOCBQUEUED is a BUG.
+	 */
+	if (result <= -ERESTARTSYS)
+		result = -EIO;
 	if (result < 0)
 		length = 0;
 	if (length > capacity) {
@@ -316,7 +323,10 @@ static void vos_late_close(struct work_struct *work)
 	kfree(late);
 }
 
-/* For a killed caller: a worker waits for a slot in its place. */
+/*
+ * For a killed caller: a worker waits for a slot in its place. A service that
+ * answers nothing holds it, so its queue is not the one that the watch is on.
+ */
 static void vos_close_late(struct vos_device *dev, u32 epoch, u64 object)
 {
 	struct vos_late_close *late = kmalloc(sizeof(*late), GFP_KERNEL);
@@ -328,7 +338,7 @@ static void vos_close_late(struct vos_device *dev, u32 epoch, u64 object)
 	late->dev = dev;
 	late->epoch = epoch;
 	late->object = object;
-	queue_work(vos_workqueue, &late->work);
+	queue_work(vos_close_workqueue, &late->work);
 }
 
 /* Waits for the service, so that an address is free when close() returns. */

@@ -21,7 +21,11 @@
 #define VOS_REGISTER_DOORBELL 0x0c
 #define VOS_REGISTERS_BYTES 0x10
 
+/* Late closes under way at a time: the service's answers are what they wait for. */
+#define VOS_CLOSES_MAX 16
+
 struct workqueue_struct *vos_workqueue;
+struct workqueue_struct *vos_close_workqueue;
 
 static void vos_device_release(struct kref *refs)
 {
@@ -227,13 +231,21 @@ static int __init vos_init(void)
 	vos_workqueue = alloc_workqueue("vos", 0, 0);
 	if (!vos_workqueue)
 		return -ENOMEM;
+	vos_close_workqueue =
+		alloc_workqueue("vos-close", WQ_UNBOUND, VOS_CLOSES_MAX);
+	if (!vos_close_workqueue) {
+		ret = -ENOMEM;
+		goto destroy;
+	}
 	ret = vos_family_init();
 	if (ret)
-		goto destroy;
+		goto destroy_close;
 	ret = pci_register_driver(&vos_driver);
 	if (!ret)
 		return 0;
 	vos_family_exit();
+destroy_close:
+	destroy_workqueue(vos_close_workqueue);
 destroy:
 	destroy_workqueue(vos_workqueue);
 	return ret;
@@ -243,6 +255,7 @@ static void __exit vos_exit(void)
 {
 	pci_unregister_driver(&vos_driver);
 	vos_family_exit();
+	destroy_workqueue(vos_close_workqueue);
 	destroy_workqueue(vos_workqueue);
 }
 

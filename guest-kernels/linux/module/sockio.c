@@ -22,6 +22,13 @@
 /* The service's socket must neither block nor raise a signal. */
 #define VOS_ALWAYS_FLAGS (MSG_DONTWAIT | MSG_NOSIGNAL)
 
+/* Between pieces: a far end that answers at once, byte by byte, must not hold us. */
+static bool vos_may_go_on(void)
+{
+	cond_resched();
+	return !fatal_signal_pending(current);
+}
+
 /* Reads the caller's bytes into the buffer at @offset: 0 or -EFAULT. */
 static int vos_payload_in(struct vos_request *request, u32 offset,
 			  struct msghdr *msg, size_t length)
@@ -193,13 +200,13 @@ int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 				break;
 			continue;
 		}
-		if (ret < 0 || !vos_sock_is_stream(vs))
+		if (ret <= 0 || !vos_sock_is_stream(vs))
 			break;
 		sent += ret;
 		tries = 0;
 		msg->msg_controllen = 0; /* goes with the first piece */
 		msg->msg_name = NULL;
-	} while (sent < length);
+	} while (sent < length && vos_may_go_on());
 	if (sent)
 		return sent;
 	return ret < 0 ? vos_send_error(vs, ret, flags) : ret;
@@ -341,8 +348,9 @@ static s64 vos_receive_message(struct vos_sock *vs, struct vos_request *request,
 		return -EFAULT;
 	if (vos_control_out(request, msg, head.control_length))
 		return -ENOBUFS;
-	return flags & MSG_TRUNC ? min_t(s64, ret, INT_MAX) :
-				   head.payload_length;
+	/* Of a stream no more was thrown away than was asked for. */
+	return flags & MSG_TRUNC && !vos_sock_is_stream(vs) ?
+		       min_t(s64, ret, INT_MAX) : head.payload_length;
 }
 
 static s64 vos_receive_once(struct vos_sock *vs, struct msghdr *msg,
@@ -420,7 +428,7 @@ int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 			vos_sock_rearm(vs, EPOLLIN);
 			break;
 		}
-	} while (received < length);
+	} while (received < length && vos_may_go_on());
 	/* A datagram of no bytes is no end and no error. */
 	if (received || (ret == 0 && !sock->sk->sk_err))
 		return received;

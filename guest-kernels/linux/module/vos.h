@@ -167,7 +167,8 @@ static inline struct vos_slice_entry *vos_slice_entry(struct vos_device *dev,
 }
 
 /* main.c */
-extern struct workqueue_struct *vos_workqueue;
+extern struct workqueue_struct *vos_workqueue; /* nothing on it waits for a service */
+extern struct workqueue_struct *vos_close_workqueue;
 void vos_device_get(struct vos_device *dev);
 void vos_device_put(struct vos_device *dev);
 void vos_ring(struct vos_device *dev, u32 peer);
