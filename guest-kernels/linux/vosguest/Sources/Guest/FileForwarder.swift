@@ -16,6 +16,8 @@ import Synchronization
 final class FileForwarder: @unchecked Sendable {
   // @unchecked: everything is constant but the atomics; slots have one holder each.
 
+  /// From here on errnos are the kernel's own (include/linux/errno.h).
+  private static let errnoLimit = 512
   /// How long a request waits for a service to come back.
   static let outageMilliseconds: UInt64 = 60000
 
@@ -246,8 +248,10 @@ final class FileForwarder: @unchecked Sendable {
 
   private func refuse(_ head: fuse_in_header, _ error: Int) {
     guard Self.hasReply(head.opcode) else { return }
+    // The kernel takes no others (fs/fuse/dev.c), and then the caller would wait for ever.
+    let known = (-Self.errnoLimit + 1..<0).contains(error) ? error : Failure.inputOutput
     var reply = fuse_out_header(
-      len: UInt32(MemoryLayout<fuse_out_header>.size), error: Int32(error), unique: head.unique)
+      len: UInt32(MemoryLayout<fuse_out_header>.size), error: Int32(known), unique: head.unique)
     _ = unsafe withUnsafeBytes(of: &reply) {
       unsafe kernelRetrying(Int(SYS_write), Int(fuse.number), address($0.baseAddress), $0.count)
     }

@@ -81,7 +81,7 @@ final class SocketService: ServiceHandler {
     guard let socket = socket(call.object, for: request) else {
       return Reply(Failure.badDescriptor)
     }
-    if let reply = unsafe transfer(call, socket, bytes) { return reply }
+    if let reply = unsafe transfer(request, socket, bytes) { return reply }
     guard request.slice == 0 else { return Reply(Failure.notPermitted) }
     return unsafe manage(call, socket, bytes)
   }
@@ -100,12 +100,15 @@ final class SocketService: ServiceHandler {
 
   /// What a process may do with a socket that is attached to its slice.
   private func transfer(
-    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+    _ request: Request, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply? {
-    switch UInt32(call.number) {
+    let call = request.call
+    return switch UInt32(call.number) {
     case VOS_CALL_READ: unsafe receive(call, socket, bytes)
     case VOS_CALL_WRITE: unsafe send(call, socket, bytes)
-    case VOS_CALL_SENDMSG: unsafe sendMessage(call, socket, bytes)
+    case VOS_CALL_SENDMSG:
+      // Some control data takes rights, which the client's kernel checks: then it asks itself.
+      unsafe sendMessage(call, socket, bytes, mayControl: request.slice == 0)
     case VOS_CALL_RECVMSG: unsafe receiveMessage(call, socket, bytes)
     case VOS_CALL_POLL: poll(call, socket)
     default: nil

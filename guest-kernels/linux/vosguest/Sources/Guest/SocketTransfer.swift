@@ -60,12 +60,15 @@ extension SocketService {
   }
 
   func sendMessage(
-    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer, mayControl: Bool
   ) -> Reply {
     let length = Int(call.data.length)
     guard let base = bytes.baseAddress, var head = unsafe Head(bytes, length: length, room: length)
     else {
       return Reply(Failure.invalid)
+    }
+    guard mayControl || head.message.control_length == 0 else {
+      return Reply(Failure.notPermitted)
     }
     let nameLength = head.message.name_length
     let flags = Int(head.message.flags & Self.sendFlags) | Self.always

@@ -266,6 +266,35 @@ struct FuseMountTests {
     try shell("ls \(mount)")
   }
 
+  /// The kernel drops a reply with an errno that it does not know, and its caller would hang.
+  @Test func anErrnoThatDoesNotExistHangsNobody() throws {
+    final class Liar: ServiceHandler {
+      func mayBlock(_ call: Call) -> Bool { false }
+      func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
+        Reply(-600)
+      }
+      func adopted(_ slice: Int, generation: UInt32) {}
+      func died(_ slice: Int, generation: UInt32) {}
+    }
+    let channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
+    let served = try Served(channel) { _ in Liar() }
+    defer { served.stop() }
+    channel.giveOut(1)
+    let mount = try scratchFolder()
+    let fuse = try the(FileForwarder.mount(at: mount, name: "test").descriptor)
+    let forwarder = FileForwarder(
+      MemoryChannel.Client(channel, slice: 1), fuse: fuse, mountedAt: mount)
+    let ended = DispatchSemaphore(value: 0)
+    System.startThread {
+      forwarder.run(threads: 1)
+      ended.signal()
+    }
+    let code = try shell("timeout -s KILL 20 ls \(mount) 2>/dev/null || echo $?")
+    #expect(code == "2\n")
+    try shell("umount -l \(mount)")
+    ended.wait()
+  }
+
   /// On a file system of its own descriptors stay good when the service is replaced.
   @Test func descriptorsOutliveTheService() throws {
     let disk = try scratchFolder()

@@ -207,6 +207,30 @@ import Testing
       try Caller(served.channel, slice: 1).call(VOS_CALL_WRITE, near, data: [1]).result == -9)
   }
 
+  /// The kernel checks rights for control data; a slice goes past it.
+  @Test func controlDataComesFromTheKernelAlone() throws {
+    defer { served.stop() }
+    let near = try socket(Int32(SOCK_DGRAM.rawValue))
+    let far = try socket(Int32(SOCK_DGRAM.rawValue))
+    #expect(try caller.call(VOS_CALL_BIND, far, data: loopback(port: 0)).result == 0)
+    let target = loopback(port: try port(of: far))
+    #expect(try caller.call(VOS_CALL_CONNECT, near, data: target).result == 0)
+    served.channel.giveOut(1, generation: 3, uid: 1000)
+    #expect(try caller.call(VOS_CALL_ATTACH, near, (1, 0, 0)).result == 0)
+    // One item: 20 bytes, SOL_SOCKET, SO_MARK, 5; rounded up to 24.
+    let mark: [UInt8] = [20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 36, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]
+    func message(_ control: [UInt8]) -> [UInt8] {
+      var head = vos_message()
+      head.control_length = UInt32(control.count)
+      head.payload_length = 1
+      return withUnsafeBytes(of: &head) { Array($0) } + control + [7]
+    }
+    let process = Caller(served.channel, slice: 1)
+    #expect(try process.call(VOS_CALL_SENDMSG, near, data: message(mark)).result == -1)
+    #expect(try process.call(VOS_CALL_SENDMSG, near, data: message([])).result == 1)
+    #expect(try caller.call(VOS_CALL_SENDMSG, near, data: message(mark)).result == 1)
+  }
+
   @Test func theClientsDeathClosesEverything() throws {
     defer { served.stop() }
     for _ in 0..<100 { _ = try pair() }
