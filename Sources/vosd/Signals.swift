@@ -2,7 +2,9 @@
 import Foundation
 import Glibc
 
-/// Turns SIGTERM, SIGINT and SIGHUP into rings of an eventfd. Call it before any thread is started.
+/// Turns SIGTERM, SIGINT and SIGHUP into rings of an eventfd, and has writes to a reader that is
+/// gone fail: neither a vosctl nor a log that is piped may end us while we hold devices. Call it
+/// before any thread is started.
 ///
 /// - Parameter descriptor: must stay open for as long as the process runs.
 func catchSignals(ringing descriptor: Int32) {
@@ -11,6 +13,7 @@ func catchSignals(ringing descriptor: Int32) {
   unsafe sigemptyset(&set)
   for number in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&set, number) }
   unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+  signal(SIGPIPE, SIG_IGN)
   let caught = set
   Thread.detachNewThread {
     var set = caught
