@@ -59,10 +59,28 @@ public struct VosSystem {
     return try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
   }
 
+  /// How often the lab may lose a guest in one `up`. Its emulated SVM sometimes does: the guest
+  /// stands still or resets early in its kernel's boot, before any code of vos runs in it. Each
+  /// loss is shown, with vosd's log.
+  static let lossesAllowed = 2
+  private static let lossSigns = ["did not announce itself", "it reset itself"]
+
   public func up(sink: AgentClient.Sink? = nil) throws {
-    try mustVosctl(
-      ["up", "--log-file", VosSystem.log, VosSystem.manifest],
-      withinSeconds: VosSystem.upSeconds, sink: sink)
+    let arguments = ["up", "--log-file", VosSystem.log, VosSystem.manifest]
+    for attempt in 0... {
+      let result = try vosctl(arguments, withinSeconds: VosSystem.upSeconds, sink: sink)
+      if result.code != 0, attempt < VosSystem.lossesAllowed, try showLoss() { continue }
+      try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
+      return
+    }
+  }
+
+  /// Whether vosd's log tells of a lost guest; then it is shown.
+  private func showLoss() throws -> Bool {
+    let log = try lab.agent.shell("tail -n 20 \(VosSystem.log)", withinSeconds: 60).output
+    guard VosSystem.lossSigns.contains(where: log.contains) else { return false }
+    Console.shared.note("LOST", "a guest; vosctl up is tried again. vosd's log:\n\(log)")
+    return true
   }
 
   public func down(sink: AgentClient.Sink? = nil) throws {
@@ -135,6 +153,7 @@ public struct VosSystem {
     return log
   }
 
+  @discardableResult
   private static func check(_ result: LabResult, _ what: String) throws -> LabResult {
     guard result.code == 0 else {
       let said = (result.errors.isEmpty ? result.output : result.errors)
