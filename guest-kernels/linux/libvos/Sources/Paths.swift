@@ -93,7 +93,8 @@ enum Mounts {
   private static func store(_ text: UnsafeBufferPointer<CChar>) {
     let place = unsafe libvos_mounts()
     var at = 0
-    for unsafecharacter in unsafe text where at < Int(LIBVOS_MOUNT_BYTES) &- 2 {
+    for index in text.indices where at < Int(LIBVOS_MOUNT_BYTES) &- 2 {
+      let character = unsafe text[index]
       let ends =
         character == CChar(bitPattern: UInt8(ascii: ":"))
         || character == CChar(bitPattern: UInt8(ascii: "\n"))
