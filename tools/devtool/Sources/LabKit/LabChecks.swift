@@ -42,6 +42,10 @@ extension LabCheck {
     LabCheck("the server outside is reached through the NIC") { system in
       try system.onHost("ip link set eth0 up; ip addr add \(LabMachine.guestAddress) dev eth0")
       defer { _ = try? system.onHost("ip addr flush dev eth0; ip link set eth0 down") }
+      // The link needs a moment to come up; before that the first packets are lost.
+      try system.onHost(
+        "for i in $(seq 100); do [ \"$(cat /sys/class/net/eth0/carrier)\" = 1 ] && break; "
+          + "sleep 0.1; done")
       try system.onHost("wget -q -O /tmp/served http://\(LabMachine.serverAddress)/")
       let digest = try system.onHost("sha256sum < /tmp/served; rm /tmp/served")
       let expected = try sha256(of: system.lab.machine.servedFile)
