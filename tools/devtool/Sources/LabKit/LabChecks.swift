@@ -54,8 +54,12 @@ extension LabCheck {
   ]
 
   /// Runs `body` with the system up, and takes it down again whatever happens.
-  static func withSystem(_ system: VosSystem, _ body: () throws -> Void) throws {
-    let before = try system.drivers()
+  ///
+  /// - Parameter before: the drivers to be found afterwards; those of now if not given.
+  static func withSystem(
+    _ system: VosSystem, expecting before: [String: String]? = nil, _ body: () throws -> Void
+  ) throws {
+    let before = try before ?? system.drivers()
     try system.up()
     do {
       try body()

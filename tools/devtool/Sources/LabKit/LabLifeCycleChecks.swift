@@ -173,20 +173,6 @@ extension LabCheck {
     },
   ]
 
-  private static func withSystem(
-    _ system: VosSystem, expecting before: [String: String], _ body: () throws -> Void
-  ) throws {
-    try system.up()
-    do {
-      try body()
-    } catch {
-      _ = try? system.vosctl(["down"])
-      throw error
-    }
-    try system.down()
-    try expectClean(system, before)
-  }
-
   private static func waitUntil(
     _ what: String, withinSeconds seconds: Double = 60, _ condition: () throws -> Bool
   ) throws {
