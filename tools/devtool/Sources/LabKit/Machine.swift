@@ -18,7 +18,8 @@ public struct LabMachine: Sendable {
   public let folder: URL
 
   public var memoryMiB = 6144
-  public var processors = 2
+  /// The first runs no guest: /etc/rc of the lab host says why.
+  public var processors = 3
   /// The file that the server outside serves, whatever is asked for.
   public var servedFile: URL { folder.appending(path: "served.bin") }
   public var disk: URL { folder.appending(path: "storage.img") }
@@ -73,6 +74,7 @@ public struct LabMachine: Sendable {
 
   private func ports() -> [String] {
     [
+      "-monitor", "unix:monitor.sock,server=on,wait=off",
       "-device", "virtio-serial",
       "-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off",
       "-device", "virtserialport,chardev=agent,name=\(LabMachine.agentPort)",

@@ -59,28 +59,10 @@ public struct VosSystem {
     return try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
   }
 
-  /// How often the lab may lose a guest in one `up`. Its emulated SVM sometimes does: the guest
-  /// stands still or resets early in its kernel's boot, before any code of vos runs in it. Each
-  /// loss is shown, with vosd's log.
-  static let lossesAllowed = 2
-  private static let lossSigns = ["did not announce itself", "it reset itself"]
-
   public func up(sink: AgentClient.Sink? = nil) throws {
-    let arguments = ["up", "--log-file", VosSystem.log, VosSystem.manifest]
-    for attempt in 0... {
-      let result = try vosctl(arguments, withinSeconds: VosSystem.upSeconds, sink: sink)
-      if result.code != 0, attempt < VosSystem.lossesAllowed, try showLoss() { continue }
-      try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
-      return
-    }
-  }
-
-  /// Whether vosd's log tells of a lost guest; then it is shown.
-  private func showLoss() throws -> Bool {
-    let log = try lab.agent.shell("tail -n 20 \(VosSystem.log)", withinSeconds: 60).output
-    guard VosSystem.lossSigns.contains(where: log.contains) else { return false }
-    Console.shared.note("LOST", "a guest; vosctl up is tried again. vosd's log:\n\(log)")
-    return true
+    try mustVosctl(
+      ["up", "--log-file", VosSystem.log, VosSystem.manifest],
+      withinSeconds: VosSystem.upSeconds, sink: sink)
   }
 
   public func down(sink: AgentClient.Sink? = nil) throws {

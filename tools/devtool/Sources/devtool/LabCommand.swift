@@ -19,7 +19,8 @@ extension LabCommand {
       abstract: "Start the lab host and leave it running.")
     @OptionGroup var choice: Choice
     @Option(help: "Memory of the lab host in MiB.") var memory = 6144
-    @Option(help: "Emulated processors of the lab host.") var processors = 2
+    @Option(help: "Emulated processors of the lab host; the first runs no guest.") var processors =
+      3
     @Flag(help: "Use what is in out/ as it is.") var noBuild = false
 
     func run() throws {
