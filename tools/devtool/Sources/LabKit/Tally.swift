@@ -32,19 +32,19 @@ public struct Tally: Equatable, Sendable {
   /// the mark varying with the terminal; at the end `Test run with N tests … passed|failed`.
   public init(swiftTestOutput text: String, suite: String) {
     var finished = false
+    var issues: [Substring: [Substring]] = [:]
     for line in text.split(separator: "\n") {
-      guard let start = line.range(of: "Test ") else { continue }
-      let words = line[start.upperBound...]
-      let mark = line[..<start.lowerBound]
-      // A line of the runner has its mark, a word or a symbol, and nothing else before "Test".
-      guard mark.count <= 12, !mark.contains(":") else { continue }
-      if words.contains(" recorded an issue") { continue }
-      if words.hasPrefix("run with ") {
+      guard let words = Tally.runnerLine(line) else { continue }
+      if let issue = words.range(of: " recorded an issue") {
+        issues[Tally.name(words, before: issue), default: []].append(words[issue.upperBound...])
+      } else if words.hasPrefix("run with ") {
         finished = true
       } else if words.contains(" passed after ") {
         passed += 1
-      } else if words.contains(" failed after ") {
-        failed.append("\(suite): \(Tally.name(words, before: " failed after "))")
+      } else if let end = words.range(of: " failed after ") {
+        let name = Tally.name(words, before: end)
+        let reasons = issues[name, default: []].map { "\n           \($0)" }.joined()
+        failed.append("\(suite): \(name)\(reasons)")
       } else if words.contains(" skipped") {
         skipped.append("\(suite): \(words)")
       }
@@ -52,7 +52,18 @@ public struct Tally: Equatable, Sendable {
     if !finished { failed.append("\(suite): the test run did not end") }
   }
 
-  private static func name(_ words: Substring, before marker: String) -> String {
-    words.range(of: marker).map { String(words[..<$0.lowerBound]) } ?? String(words)
+  /// What follows "Test " in a line of the runner's own; nil for any other line.
+  private static func runnerLine(_ line: Substring) -> Substring? {
+    guard let start = line.range(of: "Test ") else { return nil }
+    // Such a line has its mark, a word or a symbol, and nothing else before "Test".
+    let mark = line[..<start.lowerBound]
+    return mark.count <= 12 && !mark.contains(":") ? line[start.upperBound...] : nil
+  }
+
+  /// The test's name; of a parametrised one without the number of its cases.
+  private static func name(_ words: Substring, before end: Range<Substring.Index>) -> Substring {
+    let name = words[..<end.lowerBound]
+    return name.firstMatch(of: /\ with\ \d+\ test\ cases?$/).map { name[..<$0.range.lowerBound] }
+      ?? name
   }
 }

@@ -125,15 +125,21 @@ import Testing
       ◇ Test "a name" started.
       ✔ Test "a name" passed after 0.001 seconds.
       ✔ Test cases(line:) with 5 test cases passed after 0.001 seconds.
-      ✘ Test broken() failed after 0.003 seconds with 1 issue.
       ✘ Test broken() recorded an issue at X.swift:1:2: Expectation failed: Test skipped
+      ✘ Test broken() failed after 0.003 seconds with 1 issue.
+      ✘ Test odd(n:) recorded an issue with 1 argument n → 2 at X.swift:3:4: Caught error
+      ✘ Test odd(n:) with 2 test cases failed after 0.003 seconds with 1 issue.
       ➜ Test kvm() skipped: "there is no /dev/kvm"
       ✘ Suite Some failed after 0.003 seconds with 1 issue.
       ✘ Test run with 4 tests in 1 suite failed after 0.003 seconds with 1 issue.
       """
     let tally = Tally(swiftTestOutput: text, suite: "x")
     #expect(tally.passed == 2)
-    #expect(tally.failed == ["x: broken()"])
+    #expect(tally.failed.count == 2)
+    #expect(tally.failed[0].hasPrefix("x: broken()\n"))
+    #expect(tally.failed[0].hasSuffix(" at X.swift:1:2: Expectation failed: Test skipped"))
+    #expect(tally.failed[1].hasPrefix("x: odd(n:)\n"))
+    #expect(tally.failed[1].hasSuffix(" with 1 argument n → 2 at X.swift:3:4: Caught error"))
     #expect(tally.skipped == ["x: kvm() skipped: \"there is no /dev/kvm\""])
   }
 
