@@ -35,7 +35,7 @@ extension LabCheck {
       try expect(Set(drivers.values) == ["e1000e", "ahci"], "drivers are \(drivers)")
     },
     LabCheck("the lab host reads the disk by its own driver") { system in
-      try system.onHost("mount -t ext4 -o ro /dev/sda /mnt")
+      try system.mountDisk()
       defer { _ = try? system.onHost("umount /mnt") }
       try system.onHost("cd /mnt && sha256sum -c \(DiskBuild.dataFile).sha256")
     },

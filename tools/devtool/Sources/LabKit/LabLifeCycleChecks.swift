@@ -75,7 +75,7 @@ extension LabCheck {
   /// Devices and manifests that must not be taken.
   static let refusals = [
     LabCheck("a controller whose disk is mounted is refused by name") { system in
-      try system.onHost("mount -t ext4 -o ro /dev/sda /mnt")
+      try system.mountDisk()
       defer { _ = try? system.onHost("umount /mnt") }
       try expectRefusal(system, VosSystem.manifest, mentions: ["0000:00:05.0", "mount"])
     },

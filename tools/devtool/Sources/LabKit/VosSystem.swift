@@ -83,6 +83,15 @@ public struct VosSystem {
     try VosSystem.check(lab.agent.shell(script, withinSeconds: seconds), script).text
   }
 
+  /// Mounts the disk on /mnt of the lab host, read-only.
+  ///
+  /// A controller that was just given back needs a moment to find it.
+  public func mountDisk() throws {
+    try onHost(
+      "for i in $(seq 100); do [ -b /dev/sda ] && break; usleep 100000; done; "
+        + "mount -t ext4 -o ro /dev/sda /mnt")
+  }
+
   public func report() throws -> SystemReport {
     let text = try mustVosctl(["ps", "--json"]).output
     do {

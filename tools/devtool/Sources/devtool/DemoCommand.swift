@@ -139,8 +139,7 @@ struct Demo {
     written: Bool, copied: Bool
   ) {
     try Console.shared.step("the lab host mounts the disk and compares") {
-      try system.onHost("for i in 1 2 3 4 5; do [ -b /dev/sda ] && break; sleep 1; done")
-      try system.onHost("mount -t ext4 -o ro /dev/sda /mnt")
+      try system.mountDisk()
       let first = try same(system.onHost("sha256sum < /mnt/written"), written, "written")
       let second = try same(system.onHost("sha256sum < /mnt/copied"), copied, "copied")
       try system.onHost("sort /mnt/docs/words.txt | cmp - /mnt/sorted")
