@@ -169,6 +169,13 @@ struct vos_slot {
 };
 
 /*
+ * Errnos that a program may see are below this. From here on (ERESTARTSYS,
+ * include/linux/errno.h) they are a kernel's own and act on whoever gets them:
+ * a kernel takes no such result from a service.
+ */
+#define VOS_ERRNO_LIMIT 512
+
+/*
  * A service that starts takes, before it says READY, every slot that it finds
  * SUBMITTED as served: it belongs to its predecessor, and its caller has been
  * told that that one died. From then on, a slice's new generation begins with

@@ -221,11 +221,9 @@ static s64 vos_request_result(struct vos_request *request, u32 capacity,
 		vos_peer_broken(request->dev, "call result", result);
 		return -EIO;
 	}
-	/*
-	 * From ERESTARTSYS on they are the kernel's own (linux/errno.h) and act on
-	 * whoever gets them: a socket that says EIOCBQUEUED is a BUG.
-	 */
-	if (result <= -ERESTARTSYS)
+	/* A socket that says EIOCBQUEUED is a BUG. */
+	BUILD_BUG_ON(VOS_ERRNO_LIMIT != ERESTARTSYS);
+	if (result <= -VOS_ERRNO_LIMIT)
 		result = -EIO;
 	if (result < 0)
 		length = 0;

@@ -214,8 +214,7 @@ int vos_sock_remote_error(struct vos_sock *vs)
 	if (vos_sock_call(vs, &ask, &error, &error, &length) < 0 ||
 	    length != sizeof(error))
 		return EIO;
-	/* From ERESTARTSYS on they are the kernel's own. */
-	return error < 0 || error >= ERESTARTSYS ? EIO : error;
+	return error < 0 || error >= VOS_ERRNO_LIMIT ? EIO : error;
 }
 
 static bool vos_ip_option_open(int name)
