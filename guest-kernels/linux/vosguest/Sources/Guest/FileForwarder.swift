@@ -16,8 +16,6 @@ import Synchronization
 final class FileForwarder: @unchecked Sendable {
   // @unchecked: everything is constant but the atomics; slots have one holder each.
 
-  /// From here on errnos are the kernel's own (include/linux/errno.h).
-  private static let errnoLimit = 512
   /// How long a request waits for a service to come back.
   static let outageMilliseconds: UInt64 = 60000
 
@@ -142,14 +140,26 @@ final class FileForwarder: @unchecked Sendable {
     return DataWindow(offset: UInt32(slot * bytes), length: 0, capacity: UInt32(bytes))
   }
 
-  /// Carries one request, again if its service was lost and asking again is safe.
   private func serve(_ slot: Int, _ window: DataWindow, _ buffers: Buffers, _ count: Int) {
+    // SAFETY: the kernel gives whole requests, which begin with a head; the buffer is longer.
     let head = unsafe buffers.request.loadUnaligned(as: fuse_in_header.self)
+    let isTaken = carry(head, slot, window, buffers, count)
+    // A mount whose first message fails is of no use ever after: better none.
+    if head.opcode == FUSE_INIT.rawValue, !isTaken { abort() }
+  }
+
+  /// Carries one request, again if its service was lost and asking again is safe. False if the
+  /// kernel was given an error of ours, or would not have the reply.
+  private func carry(
+    _ head: fuse_in_header, _ slot: Int, _ window: DataWindow, _ buffers: Buffers, _ count: Int
+  ) -> Bool {
     let deadline = System.milliseconds() + outage
     var data = window
     data.length = UInt32(count)
+    // SAFETY: the kernel wrote `count` bytes, at most the buffer's own count.
     let message = unsafe UnsafeRawBufferPointer(rebasing: buffers.request[..<count])
     while let life = awaitService(until: deadline) {
+      // SAFETY: the window is this slot's part of the arena, and the buffer is as long as it.
       unsafe client.bytes(data).copyMemory(from: message)
       switch ask(slot, data, life) {
       case .answered(let length): return finish(head, data, buffers, length)
@@ -158,9 +168,7 @@ final class FileForwarder: @unchecked Sendable {
       case .lost: return refuse(head, Failure.inputOutput)
       }
     }
-    // A mount whose first message fails is of no use ever after: better none.
-    if head.opcode == FUSE_INIT.rawValue { abort() }
-    refuse(head, Failure.inputOutput)
+    return refuse(head, Failure.inputOutput)
   }
 
   /// Ends the mount and all that waits on it; the threads then find it gone.
@@ -185,15 +193,21 @@ final class FileForwarder: @unchecked Sendable {
     return reply.result < 0 ? .refused(Int(reply.result)) : .answered(Int(reply.dataLength))
   }
 
+  /// Looks at most every millisecond once the service has woken us that often for nothing.
+  private static let patienceWithWakes = 16
+
   private func sleep(_ ticket: Ticket, _ life: UInt32) -> Reply? {
+    var wakes = 0
     while true {
       if let reply = client.poll(ticket) { return reply }
       guard device.serviceLife == life else { return client.withdraw(ticket) }
       guard let state = client.announceWaiter(ticket) else {
-        // Neither waiting nor done: the service scribbled over the slot. Give it up in time.
+        // Neither waiting nor done: the service scribbled over the slot.
         if client.poll(ticket) == nil { System.sleep(milliseconds: 1) }
         continue
       }
+      wakes += 1
+      if wakes > Self.patienceWithWakes { System.sleep(milliseconds: 1) }
       _ = device.wait(slot: ticket.slot, state: state, milliseconds: 500)
     }
   }
@@ -211,7 +225,7 @@ final class FileForwarder: @unchecked Sendable {
   /// Hands the reply to the kernel, which checks it against its request.
   private func finish(
     _ head: fuse_in_header, _ data: DataWindow, _ buffers: Buffers, _ length: Int
-  ) {
+  ) -> Bool {
     guard length > 0 else {
       // FORGET has no reply; anything else must not hang.
       return refuse(head, Failure.inputOutput)
@@ -226,7 +240,18 @@ final class FileForwarder: @unchecked Sendable {
     let result = unsafe kernelRetrying(
       Int(SYS_write), Int(fuse.number), address(buffers.reply.baseAddress), length)
     // EINVAL: it is no reply. ENOENT: the request was interrupted meanwhile.
-    if result == Failure.invalid { refuse(head, Failure.inputOutput) }
+    if result == Failure.invalid { return refuse(head, Failure.inputOutput) }
+    return head.opcode != FUSE_INIT.rawValue || Self.isWelcome(buffers, length)
+  }
+
+  /// Whether a reply to FUSE_INIT makes a mount: no error, and a protocol that the kernel speaks.
+  private static func isWelcome(_ buffers: Buffers, _ length: Int) -> Bool {
+    let headBytes = MemoryLayout<fuse_out_header>.size
+    guard length >= headBytes + 2 * MemoryLayout<UInt32>.size else { return false }
+    // SAFETY: the buffer holds `length` bytes of this thread's own, and both are within.
+    let head = unsafe buffers.reply.loadUnaligned(as: fuse_out_header.self)
+    let major = unsafe buffers.reply.loadUnaligned(fromByteOffset: headBytes, as: UInt32.self)
+    return head.error == 0 && major == UInt32(FUSE_KERNEL_VERSION)
   }
 
   /// Makes the kernel ask for a node's attributes again; replies on their way count as old.
@@ -246,15 +271,18 @@ final class FileForwarder: @unchecked Sendable {
     }
   }
 
-  private func refuse(_ head: fuse_in_header, _ error: Int) {
-    guard Self.hasReply(head.opcode) else { return }
+  /// Answers with an error; false, for `carry`.
+  @discardableResult
+  private func refuse(_ head: fuse_in_header, _ error: Int) -> Bool {
+    guard Self.hasReply(head.opcode) else { return false }
     // The kernel takes no others (fs/fuse/dev.c), and then the caller would wait for ever.
-    let known = (-Self.errnoLimit + 1..<0).contains(error) ? error : Failure.inputOutput
+    let known = (-Int(VOS_ERRNO_LIMIT) + 1..<0).contains(error) ? error : Failure.inputOutput
     var reply = fuse_out_header(
       len: UInt32(MemoryLayout<fuse_out_header>.size), error: Int32(known), unique: head.unique)
     _ = unsafe withUnsafeBytes(of: &reply) {
       unsafe kernelRetrying(Int(SYS_write), Int(fuse.number), address($0.baseAddress), $0.count)
     }
+    return false
   }
 
   private static func hasReply(_ opcode: UInt32) -> Bool {
