@@ -28,7 +28,11 @@ public enum BootError: Error, Equatable, CustomStringConvertible {
   /// The loader's memory does not cover what the memory map promised.
   case memory(GuestMemoryError)
 
-  public var description: String {
+  /// One sentence: what is wrong, and after a semicolon what to do.
+  public var description: String { "\(problem); \(remedy)" }
+
+  /// What is wrong.
+  var problem: String {
     switch self {
     case .notAKernel(let image):
       "\(image) is not a bzImage or PVH ELF"
@@ -46,7 +50,7 @@ public enum BootError: Error, Equatable, CustomStringConvertible {
       "device tree has \(byteCount) bytes, there is room for \(limit)"
     case .outOfMemory(let what, let needed, let available):
       "\(what) needs guest memory up to 0x\(hex(needed)), the domain has it up to "
-        + "0x\(hex(available)); give the domain more memory"
+        + "0x\(hex(available))"
     case .tablesTooLarge(let byteCount, let limit):
       "acpi tables have \(byteCount) bytes, there is room for \(limit)"
     case .tooManyProcessors(let count, let limit):
@@ -55,6 +59,20 @@ public enum BootError: Error, Equatable, CustomStringConvertible {
       "cannot read \(image): \(reason)"
     case .memory(let error):
       error.description
+    }
+  }
+
+  /// What helps, beginning with a verb.
+  var remedy: String {
+    switch self {
+    case .notAKernel, .unsupported: "give an x86-64 kernel of Linux 3.8 or later"
+    case .truncated, .malformed: "copy or build it again"
+    case .commandLineTooLong: "shorten \"cmdline\""
+    case .commandLineHoldsNUL: "remove it from \"cmdline\""
+    case .deviceTreeTooLarge: "give the domain fewer modules, channels or devices"
+    case .outOfMemory, .memory: "give the domain more memory"
+    case .tablesTooLarge, .tooManyProcessors: "give the domain fewer cpus"
+    case .unreadable: "check the file and the disk it is on"
     }
   }
 }

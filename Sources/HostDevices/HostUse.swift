@@ -24,6 +24,18 @@ public enum HostUse: Hashable, Sendable, CustomStringConvertible {
     case .networkAddress(let interface, let address): "\(interface) has address \(address)"
     }
   }
+
+  /// What ends it, beginning with a verb.
+  var remedy: String {
+    switch self {
+    case .mounted(_, let point): "unmount \(point)"
+    case .swap(let disk): "take it out of use (swapoff /dev/\(disk))"
+    case .held(let disk, let holder): "free \(disk) from \(holder)"
+    case .defaultRoute(let interface): "route through another interface than \(interface)"
+    case .networkAddress(let interface, let address):
+      "remove the address (ip address del \(address) dev \(interface))"
+    }
+  }
 }
 
 /// What can only be asked of a live kernel, not read from a file.

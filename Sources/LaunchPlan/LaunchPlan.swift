@@ -178,6 +178,7 @@ public struct LaunchPlanError: Error, Equatable, CustomStringConvertible {
   }
 
   public var description: String {
-    line > 0 ? "launch plan, line \(line): \(reason)" : "launch plan: \(reason)"
+    (line > 0 ? "launch plan, line \(line): \(reason)" : "launch plan: \(reason)")
+      + "; use the vosd and vosvmm of one build"
   }
 }

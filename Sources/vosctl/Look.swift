@@ -33,7 +33,7 @@ struct PsCommand: ParsableCommand {
     switch client.receive() {
     case .reply(.status(let status)): json ? try printJSON(status) : show(status)
     case .reply(.failure(let failure)): throw failure
-    default: throw Failure(.failed, "vosd ended the connection without an answer")
+    default: throw connectionLost
     }
   }
 
@@ -128,7 +128,7 @@ struct DeviceTreeCommand: ParsableCommand {
     guard let description = try SystemLayout(manifest).description(of: domain, generation: 1) else {
       let names = manifest.domains.map(\.name).joined(separator: ", ")
       throw Failure(
-        .badRequest, "\(path) has no domain \"\(domain)\"; it has \(names)")
+        .badRequest, "\(path) has no domain \"\(domain)\"; choose one of \(names)")
     }
     return try description.encoded()
   }
@@ -143,7 +143,7 @@ struct DeviceTreeCommand: ParsableCommand {
       case .reply(.done): return tree
       case .reply(.failure(let failure)): throw failure
       case .reply, .error: break
-      case .closed: throw Failure(.failed, "vosd ended the connection without an answer")
+      case .closed: throw connectionLost
       }
     }
   }

@@ -155,7 +155,7 @@ struct ExecCommand: ParsableCommand {
         case .reply(.done(let code)): return code ?? 0
         case .reply(.failure(let failure)): throw failure
         case .reply: break
-        case .closed: throw Failure(.failed, "vosd ended the connection")
+        case .closed: throw connectionLost
         }
       }
       let ready = waitForAny(
@@ -171,7 +171,7 @@ struct ExecCommand: ParsableCommand {
         client.send(input: bytes)
         reads = !bytes.isEmpty
       }
-      if ready[0], !client.fill() { throw Failure(.failed, "vosd ended the connection") }
+      if ready[0], !client.fill() { throw connectionLost }
     }
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Glibc
+import LinuxSystem
 import Supervisor
 
 /// The program's own exit codes; `exec` passes on the command's. docs/vosctl.md lists them.
@@ -49,6 +50,12 @@ struct VosControl: ParsableCommand {
     } catch let failure as Failure {
       Terminal.complain(failure)
       Glibc.exit(exitStatus(of: failure.kind))
+    } catch let error as SystemCallError {
+      Terminal.complain(Failure(.failed, error.sentence))
+      Glibc.exit(ExitStatus.failure)
+    } catch let error as JournalError {
+      Terminal.complain(Failure(.failed, "\(error)"))
+      Glibc.exit(ExitStatus.failure)
     } catch let code as ExitCode {
       Glibc.exit(code.rawValue)
     } catch {
@@ -72,6 +79,10 @@ struct VosControl: ParsableCommand {
   }
 }
 
+/// vosd hung up in the middle of an answer.
+let connectionLost = Failure(
+  .failed, "vosd ended the connection without an answer; see \"vosctl ps\" whether it lives")
+
 /// Which running system is meant.
 struct SystemOptions: ParsableArguments {
   @Option(name: .long, help: "Name of the system; needed only if several are up.")
@@ -91,7 +102,10 @@ struct SystemOptions: ParsableArguments {
     if let system {
       // Names become paths.
       guard isSystemName(system) else {
-        throw Failure(.badRequest, "\"\(system)\" cannot be a system's name")
+        throw Failure(
+          .badRequest,
+          "\"\(system)\" cannot be a system's name; give one that \"system\" of a manifest may have"
+        )
       }
       return system
     }

@@ -104,7 +104,8 @@ import Testing
     old.version = 0x20B
     #expect(
       failure(request(old.image))?.description
-        == "vmlinuz cannot be booted: boot protocol 2.11 is older than 2.12 (Linux 3.8)")
+        == "vmlinuz cannot be booted: boot protocol 2.11 is older than 2.12 (Linux 3.8); "
+        + "give an x86-64 kernel of Linux 3.8 or later")
     var only32 = FakeBzImage()
     only32.extendedFlags = 0
     #expect(

@@ -70,7 +70,9 @@ import Testing
   @Test func refusesWhatIsNoKernel() {
     for bytes in [[], [0x7F], Array("#!/bin/sh\n".utf8), [UInt8](repeating: 0, count: 9000)] {
       let error = failure(request(BytesImage(name: "/boot/x", bytes: bytes)))
-      #expect(error?.description == "/boot/x is not a bzImage or PVH ELF")
+      #expect(
+        error?.description == "/boot/x is not a bzImage or PVH ELF; "
+          + "give an x86-64 kernel of Linux 3.8 or later")
     }
   }
 

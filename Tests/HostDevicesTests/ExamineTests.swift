@@ -134,7 +134,9 @@ private let chipset = PCIAddress(segment: 0, bus: 0, slot: 0x1F, function: 2)
 
   @Test func missingDriverIsNamed() {
     _ = system("rmdir '\(fake.root)/sys/bus/pci/drivers/vfio-pci'")
-    #expect(refusal(storage) == "driver vfio-pci is not loaded (modprobe vfio-pci)")
+    #expect(
+      refusal(storage)
+        == "driver vfio-pci is not loaded; load it with \"modprobe vfio-pci\"")
   }
 
   // MARK: Criticality
@@ -144,7 +146,8 @@ private let chipset = PCIAddress(segment: 0, bus: 0, slot: 0x1F, function: 2)
     #expect(
       refusal(storage)
         == "0000:00:05.0 (SATA controller) is in use by the host: "
-        + "sdb1 is mounted at /srv/with blank")
+        + "sdb1 is mounted at /srv/with blank; "
+        + "unmount /srv/with blank, or give the domain another device")
     #expect(refusal(network) == nil)
   }
 
@@ -196,7 +199,8 @@ private let chipset = PCIAddress(segment: 0, bus: 0, slot: 0x1F, function: 2)
     #expect(
       refusal(network)
         == "0000:01:00.0 (Ethernet controller) is in use by the host: "
-        + "enp1s0 carries the default route")
+        + "enp1s0 carries the default route; "
+        + "route through another interface than enp1s0, or give the domain another device")
   }
 
   @Test func addressesAreCriticalThroughBridges() {

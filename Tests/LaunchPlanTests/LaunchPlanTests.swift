@@ -116,7 +116,9 @@ func mistakesInListsAreNamed(old: String, new: String, expected: String) {
 }
 
 @Test func leftOverDescriptorsAreRefused() {
-  #expect(reason(smallest, count: 5) == "launch plan: descriptor 4 came but is not named")
+  #expect(
+    reason(smallest, count: 5) == "launch plan: descriptor 4 came but is not named; "
+      + "use the vosd and vosvmm of one build")
 }
 
 @Test func emptyAndHugeTextsAreRefused() {

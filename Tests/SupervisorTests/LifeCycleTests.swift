@@ -161,7 +161,9 @@ import Testing
   @Test func aFailureOnTheWayUpUndoesEverything() {
     var system = starting()
     _ = system.handle(.domain("net", .ready))
-    let outcome = SystemLifeCycle.Outcome.failed("domain \"disk\" failed: it reset itself")
+    let outcome = SystemLifeCycle.Outcome.failed(
+      "domain \"disk\" failed: it reset itself; read what its console said last, or keep all of it "
+        + "with \"vosctl up --log-file FILE\"")
     #expect(system.handle(.domain("disk", .failed("it reset itself"))) == [.stop(["desk"])])
     #expect(system.handle(.domain("desk", .gone)) == [.stop(["net", "disk"])])
     #expect(system.handle(.domain("net", .gone)) == [.release])

@@ -39,7 +39,7 @@ public final class ControlClient {
           .notRunning,
           "the vosd of system \"\(system)\" has died and left things behind; "
             + "run \"vosctl down\" to clean up")
-      default: throw Failure(.failed, "\(error)")
+      default: throw Failure(.failed, error.sentence)
       }
     }
   }
@@ -100,10 +100,17 @@ public final class ControlClient {
       case .input: return .closed
       case .message:
         return Wire.decode(Reply.self, frame).map(Incoming.reply)
-          ?? .reply(.failure(Failure(.failed, "vosd sent a reply that this vosctl does not know")))
+          ?? .reply(
+            .failure(
+              Failure(
+                .failed,
+                "vosd sent a reply that this vosctl does not know; use the one that came with vosd")
+            ))
       }
     } catch {
-      return .reply(.failure(Failure(.failed, "vosd broke the protocol: \(error)")))
+      return .reply(
+        .failure(
+          Failure(.failed, "vosd broke the protocol: \(error); use the one that came with vosctl")))
     }
   }
 
@@ -148,7 +155,7 @@ extension ControlClient {
       _ = pid
       return ControlClient(pair.ours)
     } catch {
-      throw Failure(.failed, "vosd cannot be started: \(error)")
+      throw Failure(.failed, "vosd cannot be started: \(error.sentence)")
     }
   }
 }

@@ -87,12 +87,15 @@ public final class Daemon {
     do throws(GeometryError) {
       layout = try SystemLayout(manifest)
     } catch {
-      throw Failure(.failed, "the manifest's channels cannot be laid out: \(error)")
+      throw Failure(
+        .failed,
+        "the manifest's channels cannot be laid out (\(error)); give them fewer slices or smaller "
+          + "arenas")
     }
     do throws(SystemCallError) {
       loop = try EventLoop()
     } catch {
-      throw Failure(.failed, "\(error)")
+      throw Failure(.failed, error.sentence)
     }
   }
 
@@ -112,7 +115,7 @@ public final class Daemon {
         try loop.turn(timeout: timeout())
       } catch {
         log.error("\(error)")
-        perform(system.handle(.failed("\(error)")))
+        perform(system.handle(.failed(error.sentence)))
       }
       takeStep()
       tick()
@@ -134,7 +137,7 @@ public final class Daemon {
       }
       try journal(record)
     } catch {
-      perform(system.handle(.failed("\(error)")))
+      perform(system.handle(.failed(error.sentence)))
     }
     steps = [.checkKVM, .checkMemory, .examineDevices, .makeChannels]
   }
@@ -261,7 +264,10 @@ public final class Daemon {
     case .cancelled: return .failure(Failure(.cancelled, "cancelled; everything was undone"))
     case .asked, nil:
       return client.isLauncher
-        ? .failure(Failure(.cancelled, "the system was taken down while it came up"))
+        ? .failure(
+          Failure(
+            .cancelled,
+            "the system was taken down while it came up; start it again with \"vosctl up\""))
         : .done(code: 0)
     }
   }

@@ -62,7 +62,8 @@ extension Daemon {
     do throws(FrameError) {
       while let frame = try client.decoder.next() { take(frame, from: client) }
     } catch {
-      client.finish(.failure(Failure(.badRequest, "\(error)")))
+      client.finish(
+        .failure(Failure(.badRequest, "\(error); use the vosctl that came with this vosd")))
     }
   }
 
@@ -129,7 +130,7 @@ extension Daemon {
         Failure(
           .badRequest,
           "there is no domain \"\(name.prefix(40))\" in system \"\(layout.manifest.system)\"; "
-            + "there are \(names)")))
+            + "choose one of \(names)")))
   }
 
   private func sendTree(of domain: DomainRuntime, to client: ClientConnection) {

@@ -98,12 +98,14 @@ extension Daemon {
   /// The device tree that `name` gets in its life `generation`.
   func deviceTree(of name: String, generation: UInt32) throws(DeviceProblem) -> [UInt8] {
     guard let description = layout.description(of: name, generation: generation) else {
-      throw DeviceProblem("there is no domain \"\(name)\"")
+      throw DeviceProblem(
+        "there is no domain \"\(name)\"; see \"vosctl ps\" for those that there are")
     }
     do throws(DeviceTreeError) {
       return try description.encoded()
     } catch {
-      throw DeviceProblem("the device tree of domain \"\(name)\" cannot be written: \(error)")
+      throw DeviceProblem(
+        "the device tree of domain \"\(name)\" cannot be written (\(error)); shorten its settings")
     }
   }
 
@@ -112,13 +114,13 @@ extension Daemon {
   }
 }
 
-/// Runs `body`; its error becomes a problem with the same text.
+/// Runs `body`; its error becomes a problem with the same text and what helps.
 func asProblem<Result: ~Copyable>(
   _ body: () throws(SystemCallError) -> Result
 ) throws(DeviceProblem) -> Result {
   do throws(SystemCallError) {
     return try body()
   } catch {
-    throw DeviceProblem("\(error)")
+    throw DeviceProblem(error.sentence)
   }
 }

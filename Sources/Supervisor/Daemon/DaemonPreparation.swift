@@ -37,7 +37,7 @@ extension Daemon {
       case .permissionDenied, .notPermitted:
         throw DeviceProblem(
           "\(path) may not be opened by this user; run as root or join the group that owns it")
-      default: throw DeviceProblem("\(error)")
+      default: throw DeviceProblem(error.sentence)
       }
     }
   }
@@ -89,7 +89,7 @@ extension Daemon {
     do throws(SystemCallError) {
       try journal(record)
     } catch {
-      throw DeviceProblem("\(error)")
+      throw DeviceProblem(error.sentence)
     }
     taken.append(device)
     try devices.take(device)
@@ -116,7 +116,7 @@ extension Daemon {
           _ = try loop.watch(control.bell(peer)) { _ in control.takeRings() }
         }
       } catch {
-        throw DeviceProblem("\(error)")
+        throw DeviceProblem(error.sentence)
       }
     }
   }

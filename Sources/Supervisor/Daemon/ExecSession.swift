@@ -56,7 +56,11 @@ final class ExecSession {
     let posted = control.call(VOS_CALL_EXEC, data: data) { [self] result, _ in
       started(result, execution)
     }
-    if !posted { fail(.failed, "too many programs run in domain \"\(execution.domain)\" already") }
+    if !posted {
+      fail(
+        .failed,
+        "too many programs run in domain \"\(execution.domain)\" already; wait for one to end")
+    }
   }
 
   private func started(_ result: Int64, _ execution: Execution) {
@@ -64,9 +68,14 @@ final class ExecSession {
       let program = execution.arguments.first ?? ""
       let name = "\"\(program)\" in domain \"\(execution.domain)\""
       switch Int32(-result) {
-      case ENOENT: return fail(.notFound, "there is no program \(name)")
-      case EACCES, ENOEXEC, EPERM: return fail(.notExecutable, "\(name) cannot be executed")
-      case let number: return fail(.failed, "cannot run \(name): \(errnoText(number))")
+      case ENOENT:
+        return fail(.notFound, "there is no program \(name); give its path in the domain")
+      case EACCES, ENOEXEC, EPERM:
+        return fail(.notExecutable, "\(name) cannot be executed; check its mode and kind")
+      case let number:
+        return fail(
+          .failed,
+          "cannot run \(name): \(errnoText(number)); see \"vosctl logs \(execution.domain)\"")
       }
     }
     state = .running(object: UInt64(result))
@@ -180,7 +189,7 @@ final class ExecSession {
       client?.finish(.done(code: exitCode(ofWaitStatus: status)))
       end()
     } else {
-      fail(.failed, "the domain ended before the program did")
+      fail(.failed, "the domain ended before the program did; see \"vosctl ps\" for why")
     }
   }
 

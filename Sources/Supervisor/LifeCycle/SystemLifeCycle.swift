@@ -105,14 +105,21 @@ public struct SystemLifeCycle: Equatable, Sendable {
 
   private mutating func starting(_ name: String, _ phase: DomainPhase) -> [Action] {
     switch phase {
-    case .failed(let reason): return end(.failed("domain \"\(name)\" failed: \(reason)"))
-    case .gone: return end(.failed("domain \"\(name)\" ended before all were ready"))
+    case .failed(let reason): return end(failure(of: name, "failed: \(reason)"))
+    case .gone: return end(failure(of: name, "ended before all were ready"))
     case .pending: return []
     case .ready:
       guard names.allSatisfy({ phases[$0] == .ready }) else { return [] }
       state = .running
       return [.announceUp]
     }
+  }
+
+  /// What ends `up`; the domain's last console lines are shown with it.
+  private func failure(of name: String, _ what: String) -> Outcome {
+    .failed(
+      "domain \"\(name)\" \(what); read what its console said last, or keep all of it with "
+        + "\"vosctl up --log-file FILE\"")
   }
 
   private mutating func end(_ outcome: Outcome) -> [Action] {

@@ -12,8 +12,10 @@ public enum JournalError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .write(let error): "cannot write the journal: \(error)"
-    case .unreadable(let path, let reason): "journal \(path) cannot be read: \(reason)"
+    case .write(let error): "cannot write the journal: \(error.sentence)"
+    case .unreadable(let path, let reason):
+      "journal \(path) cannot be read (\(reason)); see which devices \"vosctl devices\" shows with "
+        + "driver vfio-pci, give them back, then remove the journal's directory"
     }
   }
 }

@@ -22,9 +22,7 @@ public enum Recovery {
     do throws(JournalError) {
       record = try journal.read()
     } catch {
-      throw Failure(
-        .failed,
-        "\(error); see which devices are bound to vfio-pci, then remove \(directory.path)")
+      throw Failure(.failed, "\(error)")
     }
     var done: [String] = []
     if let found = record {

@@ -13,11 +13,11 @@ public enum RuntimeDirectoryError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .inUse(let path): "\(path) is in use by a running vosd"
+    case .inUse(let path): "\(path) is in use by a running vosd; end it with \"vosctl down\""
     case .foreign(let path):
       "\(path) is not a directory of this user's alone; remove it or choose another with "
         + "--runtime-directory"
-    case .system(let error): "\(error)"
+    case .system(let error): error.sentence
     }
   }
 }

@@ -10,8 +10,9 @@ enum ChannelResourceError: Error, CustomStringConvertible {
 
   var description: String {
     switch self {
-    case .system(let error): "\(error)"
-    case .geometry(let error): "channel layout: \(error)"
+    case .system(let error): error.sentence
+    case .geometry(let error):
+      "it cannot be laid out (\(error)); give it fewer slices or a smaller arena"
     }
   }
 }

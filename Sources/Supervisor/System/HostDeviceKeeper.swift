@@ -57,7 +57,7 @@ final class HostDeviceKeeper: DeviceHost {
         try host.groupNode(of: place)
       }
       guard let number = path.split(separator: "/").last.flatMap({ Int($0) }) else {
-        throw DeviceProblem("\(address): \(path) is no VFIO group")
+        throw DeviceProblem("\(address): \(path) is no VFIO group; switch VFIO's no-IOMMU mode off")
       }
       requests.append(
         VFIODeviceSet.Request(address: address, group: number, groupPath: path))
@@ -69,13 +69,14 @@ final class HostDeviceKeeper: DeviceHost {
         notes: zip(addresses, set.resets).map { "\($0): \($1)" }, owner: set)
     } catch {
       throw DeviceProblem(
-        "devices \(addresses.joined(separator: ", ")) cannot be opened by VFIO: \(error)")
+        "devices \(addresses.joined(separator: ", ")) cannot be opened by VFIO: \(error); see "
+          + "\"dmesg\" for the kernel's reason, or leave them out of the manifest")
     }
   }
 
   private static func address(_ text: String) throws(DeviceProblem) -> PCIAddress {
     guard let address = PCIAddress(text) else {
-      throw DeviceProblem("\"\(text)\" is no PCI address")
+      throw DeviceProblem("\"\(text)\" is no PCI address; write it as 0000:01:00.0")
     }
     return address
   }
