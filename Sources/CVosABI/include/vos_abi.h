@@ -105,7 +105,7 @@ struct vos_side_page {
 struct vos_slice_entry {
 	uint32_t state;      /* VOS_SLICE_* */
 	uint32_t generation; /* goes up each time the slice is given out */
-	uint32_t pid;        /* of the process in the client, for people to read */
+	uint32_t pid;        /* of the process in the client: files are attached to it alone */
 	uint32_t uid;        /* real ids of the process when it took the slice */
 	uint32_t gid;
 	uint32_t reserved0[11];

@@ -194,10 +194,12 @@ final class MemoryChannel: @unchecked Sendable {
     region.announce(.service, life: .alive, generation: 1)
   }
 
-  /// Hands slice `index` to `uid`.
-  func giveOut(_ index: Int, generation: UInt32 = 1, uid: UInt32 = 0) {
+  /// Hands slice `index` to a process, by default this one.
+  func giveOut(
+    _ index: Int, generation: UInt32 = 1, pid: UInt32 = UInt32(getpid()), uid: UInt32 = 0
+  ) {
     region.publish(
-      SliceEntry(state: .live, generation: generation, pid: 1, uid: uid), slice: index)
+      SliceEntry(state: .live, generation: generation, pid: pid, uid: uid), slice: index)
     ringService()
   }
 

@@ -143,9 +143,37 @@ final class FileForwarder: @unchecked Sendable {
   private func serve(_ slot: Int, _ window: DataWindow, _ buffers: Buffers, _ count: Int) {
     // SAFETY: the kernel gives whole requests, which begin with a head; the buffer is longer.
     let head = unsafe buffers.request.loadUnaligned(as: fuse_in_header.self)
+    if head.opcode == FUSE_IOCTL.rawValue { nameProcess(head, buffers, count) }
     let isTaken = carry(head, slot, window, buffers, count)
     // A mount whose first message fails is of no use ever after: better none.
     if head.opcode == FUSE_INIT.rawValue, !isTaken { abort() }
+  }
+
+  /// The kernel names the thread that attaches a file; slices belong to processes. The thread waits
+  /// for this very request and cannot end before it is answered: its number is nobody else's.
+  private func nameProcess(_ head: fuse_in_header, _ buffers: Buffers, _ count: Int) {
+    let headBytes = MemoryLayout<fuse_in_header>.size
+    guard count >= headBytes + MemoryLayout<fuse_ioctl_in>.size else { return }
+    // SAFETY: both structures lie within the `count` bytes of this thread's buffer.
+    let what = unsafe buffers.request.loadUnaligned(
+      fromByteOffset: headBytes, as: fuse_ioctl_in.self)
+    guard what.cmd == VOS_IOC_ATTACH else { return }
+    var named = head
+    named.pid = Self.process(ofThread: head.pid)
+    // SAFETY: the head is the buffer's first bytes.
+    unsafe buffers.request.storeBytes(of: named, as: fuse_in_header.self)
+  }
+
+  /// The process of a thread; 0, which is nobody, if /proc does not tell.
+  private static func process(ofThread thread: UInt32) -> UInt32 {
+    guard thread != 0, let status = Descriptor.contents(of: "/proc/\(thread)/status") else {
+      return 0
+    }
+    let prefix = Array("Tgid:\t".utf8)
+    guard let line = status.split(separator: 10).first(where: { $0.starts(with: prefix) }) else {
+      return 0
+    }
+    return UInt32(String(decoding: line.dropFirst(prefix.count), as: UTF8.self)) ?? 0
   }
 
   /// Carries one request, again if its service was lost and asking again is safe. False if the

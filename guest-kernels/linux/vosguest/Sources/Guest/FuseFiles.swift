@@ -225,7 +225,8 @@ extension FuseService {
       return Failure.notTerminal
     }
     guard let handle = find(what.fh, node), node.isRegular else { return Failure.badDescriptor }
-    let object = what.cmd == VOS_IOC_ATTACH ? attach(handle, what) : detach(handle)
+    let object =
+      what.cmd == VOS_IOC_ATTACH ? attach(handle, what, request.head.pid) : detach(handle)
     guard object >= 0 else { return object }
     return reply.put(fuse_ioctl_out(result: Int32(object), flags: 0, in_iovs: 0, out_iovs: 0))
   }
@@ -235,10 +236,15 @@ extension FuseService {
     return 0
   }
 
-  private func attach(_ handle: FuseHandle, _ what: fuse_ioctl_in) -> Int {
-    guard let slice = Int(exactly: what.arg), let generation = liveGeneration(slice) else {
+  /// Only the process that has the slice may ask for it: a descriptor that was inherited or lent
+  /// must not let a stranger in, nor put one in the place of whoever has the file now. The slice
+  /// table is the client's kernel's word, `process` that of its forwarder, which knows threads.
+  private func attach(_ handle: FuseHandle, _ what: fuse_ioctl_in, _ process: UInt32) -> Int {
+    guard let slice = Int(exactly: what.arg), let owner = liveEntry(slice) else {
       return Failure.invalid
     }
+    guard process != 0, owner.pid == process else { return Failure.notPermitted }
+    let generation = owner.generation
     return tables.withLock { tables in
       grant(handle, to: (slice, generation))
       if what.fh >> 48 == life { return Int(what.fh & 0x7fff_ffff) }

@@ -115,11 +115,12 @@ final class FuseService: ServiceHandler {
     }
   }
 
-  /// The generation in which a slice may be given a file now; `nil` if it is nobody's.
-  func liveGeneration(_ slice: Int) -> UInt32? {
+  /// Whose a slice is now; `nil` if it is nobody's. Should it change hands meanwhile, the copy has
+  /// the new process with the old generation, of which no call is served any more.
+  func liveEntry(_ slice: Int) -> SliceEntry? {
     guard slice > 0, slice < region.geometry.sliceCount else { return nil }
     let entry = region.sliceEntry(slice)
-    return entry.state == .live ? entry.generation : nil
+    return entry.state == .live ? entry : nil
   }
 
   private func isPrivileged(_ request: Request) -> Bool {

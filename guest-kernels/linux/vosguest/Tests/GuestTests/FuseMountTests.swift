@@ -227,6 +227,42 @@ struct FuseMountTests {
     #expect(try caller.call(VOS_CALL_PREAD64, UInt64(object), room: 10).result == -9)
   }
 
+  /// Who holds a descriptor may use it with a slice of its own, not with anybody's.
+  @Test func onlyItsOwnSliceMayBeAttached() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    it.channel.giveOut(2, uid: 1000)
+    it.channel.giveOut(3, pid: UInt32(getpid()) + 1, uid: 1000)
+    let path = it.mount + "/file"
+    let file = open(path, O_RDWR | O_CREAT, 0o644)
+    defer { close(file) }
+    #expect(write(file, "abcd", 4) == 4)
+    func attach(_ slice: Int) -> Int {
+      guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_ATTACH), slice, 0, 0, 0)
+    }
+    let object = attach(2)
+    #expect(object >= 0)
+    #expect(attach(3) == -1)
+    #expect(attach(1) >= 0)
+    #expect(attach(2) == object)
+    // Another process, with a descriptor of its own and with its parent's.
+    let outcome = try shell(
+      """
+      exec 7<>/proc/\(getpid())/fd/\(file)
+      python3 - <<'END'
+      import fcntl, os
+      for f in (7, os.open("\(path)", os.O_RDWR)):
+        try: print(fcntl.ioctl(f, 0x7605, 2))
+        except OSError as e: print(e.errno)
+      END
+      """)
+    #expect(outcome == "1\n1\n")
+    // What was refused has changed nothing.
+    let owner = Caller(it.channel, slice: 2)
+    let answer = try owner.call(VOS_CALL_PREAD64, UInt64(object), room: 4)
+    #expect(answer.bytes == Array("abcd".utf8))
+  }
+
   @Test func aDeadSliceLosesItsFiles() throws {
     let it = try Mounted()
     defer { it.end() }
