@@ -73,7 +73,8 @@ final class Agent: ServiceHandler {
     System.startThread { self.watch() }
   }
 
-  func mayBlock(_ call: Call) -> Bool { false }
+  /// A program may lie on a file system whose service is gone.
+  func mayBlock(_ call: Call) -> Bool { UInt32(call.number) == VOS_CALL_EXEC }
 
   func adopted(_ slice: Int, generation: UInt32) {}
 

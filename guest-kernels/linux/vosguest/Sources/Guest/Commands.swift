@@ -59,14 +59,16 @@ private func runAgent(_ name: String) -> Int32 {
   }
   guard let agent = Agent() else { return fail("cannot create an epoll") }
   let loop = ServiceLoop(
-    device, agent, patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
+    device, agent, threads: agentThreads, patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
   agent.start(loop)
   loop.run()
   return fail("/dev/vos/\(name) is gone")
 }
 
-/// Threads that may be inside a call that waits for a disk, at most.
-private let fileThreads = 16
+/// Threads of a file service at most: one polls, the others may wait for a disk.
+private let fileThreads = 17
+/// The same of an agent, where programs that start may wait.
+private let agentThreads = 4
 /// Threads that carry requests of the kernel.
 private let forwarderThreads = 8
 

@@ -136,12 +136,16 @@ final class FuseNodes: Sendable {
   }
 
   private func remember(_ node: FuseNode) -> FuseNode {
-    state.withLock { state in
-      if let known = state.nodes[node.number] ?? state.pinned[node.number] { return known }
-      if state.nodes.count >= Self.cacheLimit { state.nodes.remove(at: state.nodes.startIndex) }
+    // The evicted one closes outside the lock: that may wait for the disk, if its file was removed.
+    let (kept, evicted): (FuseNode, FuseNode?) = state.withLock { state in
+      if let known = state.nodes[node.number] ?? state.pinned[node.number] { return (known, nil) }
+      let isFull = state.nodes.count >= Self.cacheLimit
+      let evicted = isFull ? state.nodes.remove(at: state.nodes.startIndex).value : nil
       state.nodes[node.number] = node
-      return node
+      return (node, evicted)
     }
+    withExtendedLifetime(evicted) {}
+    return kept
   }
 
   private func count(_ descriptor: Descriptor) -> (node: FuseNode?, error: Int) {
@@ -182,21 +186,19 @@ final class FuseNodes: Sendable {
 
   /// The client's kernel forgot so many of the answers in which it was told this number.
   func forget(_ number: UInt64, _ lookups: UInt64) {
-    state.withLock { state in
-      if handleType != nil {
-        // What can be found again need not be counted.
-        state.nodes[number] = nil
-        return
-      }
-      guard let known = state.inodes[number] else { return }
+    let gone: FuseNode? = state.withLock { state in
+      // What can be found again need not be counted.
+      if handleType != nil { return state.nodes.removeValue(forKey: number) }
+      guard let known = state.inodes[number] else { return nil }
       if known.lookups > lookups {
         state.inodes[number]?.lookups -= lookups
-        return
+        return nil
       }
       state.inodes[number] = nil
       state.byInode[known.inode] = nil
-      state.nodes[number] = nil
+      return state.nodes.removeValue(forKey: number)
     }
+    withExtendedLifetime(gone) {}  // closes outside the lock, as in `remember`
   }
 
   /// How many objects are held open.

@@ -96,7 +96,8 @@ final class FuseService: ServiceHandler {
       tables.revived = [:]
       return tables.handles.removeAll() + revived
     }
-    withExtendedLifetime(gone) {}
+    // The last close of a file that was removed may wait for the disk; the caller polls.
+    if !gone.isEmpty { System.startThread { withExtendedLifetime(gone) {} } }
   }
 
   /// Lets a slice use a handle directly, or nobody. Under the tables' lock.

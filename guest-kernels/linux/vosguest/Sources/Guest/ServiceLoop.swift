@@ -22,10 +22,13 @@ protocol ServiceHandler: AnyObject, Sendable {
   func died(_ slice: Int, generation: UInt32)
 }
 
-/// Serves a channel: one thread at a time polls (the leader); before it executes a call that may
-/// block it hands the lead to another, so that the poll never waits for a disk.
+/// Serves a channel: one thread at a time polls (the leader). A call that may block it executes
+/// itself only if another thread can take the lead; threads are started up to a bound for that, and
+/// beyond it calls are queued for whoever is done first. So there is always one that polls: a disk
+/// that hangs holds neither other calls that never block, nor deaths of slices, nor the heartbeat,
+/// which says that the daemon lives and not how its disk is.
 ///
-/// Lock order: lead, then events.
+/// Lock order: lead, then pool; lead, then events.
 @safe
 final class ServiceLoop: @unchecked Sendable {
   // @unchecked: `port` and the counters belong to the leader, who holds `lead`.
@@ -43,6 +46,15 @@ final class ServiceLoop: @unchecked Sendable {
   /// Looks at the slice table once in so many looks at slots.
   private static let tableInterval: UInt32 = 256
 
+  private struct Pool {
+    /// Threads there are, the leader among them.
+    var threads = 1
+    /// Those that wait for the lead, or are about to.
+    var followers = 0
+    /// Calls that no thread was free for, oldest first: at most one of each slot.
+    var queue: [Request] = []
+  }
+
   let device: any ServiceDevice
   private let handler: any ServiceHandler
   private let patience: Patience
@@ -50,6 +62,7 @@ final class ServiceLoop: @unchecked Sendable {
   private var port: ServicePort
   private let completer: ServiceCompleter
   private let events: Mutex<EventProducer>
+  private let pool = Mutex(Pool())
   private let stopping = Atomic<Bool>(false)
   private let running = Atomic<Int>(0)
   private var dying: [(slice: Int, generation: UInt32)] = []
@@ -60,6 +73,7 @@ final class ServiceLoop: @unchecked Sendable {
   private let threads: Int
   private let spins: Bool
 
+  /// - Parameter threads: most threads, of which one polls; with 1 that one executes all calls.
   init(
     _ device: any ServiceDevice, _ handler: any ServiceHandler, threads: Int = 1,
     patience: Patience = Patience()
@@ -83,11 +97,8 @@ final class ServiceLoop: @unchecked Sendable {
     page.announce(.ready, generation: device.region.generation(of: .service))
     device.ring(VOS_PEER_CLIENT)
     device.ring(VOS_PEER_HOST)
-    for _ in 1..<max(threads, 1) {
-      running.add(1, ordering: .relaxed)
-      if !System.startThread({ self.serve() }) { running.subtract(1, ordering: .relaxed) }
-    }
     running.add(1, ordering: .relaxed)
+    unsafe pthread_mutex_lock(lead)
     serve()
     while running.load(ordering: .acquiring) > 0 { System.sleep(milliseconds: 1) }
     page.announce(.stopping, generation: page.generation)
@@ -113,15 +124,13 @@ final class ServiceLoop: @unchecked Sendable {
     device.ring(VOS_PEER_CLIENT)
   }
 
+  /// Leads until the end; called and left with the lead.
   private func serve() {
-    unsafe pthread_mutex_lock(lead)
     while !stopping.load(ordering: .acquiring) {
       if let request = nextRequest() {
         noteWork()
         if threads > 1, handler.mayBlock(request.call) {
-          unsafe pthread_mutex_unlock(lead)
-          execute(request)
-          unsafe pthread_mutex_lock(lead)
+          pass(request)
         } else {
           execute(request)
         }
@@ -131,6 +140,65 @@ final class ServiceLoop: @unchecked Sendable {
     }
     unsafe pthread_mutex_unlock(lead)
     running.subtract(1, ordering: .releasing)
+  }
+
+  /// What becomes of a call that may block.
+  private enum Way {
+    case elsewhere  // another thread can lead: we execute it
+    case later  // all threads are busy: whoever is done first executes it
+    case here  // there are no threads to have
+  }
+
+  private func pass(_ request: Request) {
+    switch way(for: request) {
+    case .later: break
+    case .here: execute(request)
+    case .elsewhere:
+      unsafe pthread_mutex_unlock(lead)
+      execute(request)
+      while let next = nextQueued() { execute(next) }
+      follow()
+    }
+  }
+
+  private func way(for request: Request) -> Way {
+    pool.withLock { pool in
+      if pool.followers > 0 { return .elsewhere }
+      if pool.threads < threads, startFollower() {
+        pool.threads += 1
+        pool.followers += 1
+        return .elsewhere
+      }
+      guard pool.threads > 1 else { return .here }
+      pool.queue.append(request)
+      return .later
+    }
+  }
+
+  private func startFollower() -> Bool {
+    running.add(1, ordering: .relaxed)
+    let isStarted = System.startThread {
+      self.follow()
+      self.serve()
+    }
+    if !isStarted { running.subtract(1, ordering: .relaxed) }
+    return isStarted
+  }
+
+  /// A call that waits for a thread. With none left the caller counts as a follower in the same
+  /// moment: nothing is queued that nobody will look at.
+  private func nextQueued() -> Request? {
+    pool.withLock { pool in
+      guard pool.queue.isEmpty else { return pool.queue.removeFirst() }
+      pool.followers += 1
+      return nil
+    }
+  }
+
+  /// Waits for the lead.
+  private func follow() {
+    unsafe pthread_mutex_lock(lead)
+    pool.withLock { $0.followers -= 1 }
   }
 
   private func nextRequest() -> Request? {

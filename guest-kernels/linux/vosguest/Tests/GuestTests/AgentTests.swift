@@ -14,7 +14,7 @@ import Testing
   init() throws {
     guard let channel = MemoryChannel(carries: VOS_CARRIES_CONTROL) else { throw Missing() }
     channel.giveOut(0)
-    served = try Served(channel) { _ in Agent() }
+    served = try Served(channel, threads: 3) { _ in Agent() }
     served.handler.start(served.loop)
     caller = Caller(channel)
   }
