@@ -9,7 +9,7 @@ enum KernelFile {
   /// What is wrong with the kernel at `path`, as the rest of a sentence; `nil` if nothing is.
   static func problem(of path: String) -> String? {
     guard let file = RegularFile(path) else { return RegularFile.problem(of: path) }
-    let head = file.head(headBytes)
+    let head = file.bytes(at: 0, maximum: headBytes)
     if head.starts(with: [0x7f, 0x45, 0x4c, 0x46]) { return elfProblem(head, file.byteCount) }
     if word(head, 0x1fe, 2) == 0xaa55, word(head, 0x202, 4) == 0x5372_6448 {
       return bzImageProblem(head, file.byteCount)
@@ -26,7 +26,7 @@ enum KernelFile {
       return "has \(file.byteCount) bytes and does not fit the domain's memory of "
         + "\(formatByteCount(memoryBytes)); give the domain more"
     }
-    return nil
+    return InitrdFile.problem(of: file, memoryBytes: memoryBytes)
   }
 
   /// Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, syssize (16-byte units) at 0x1f4,
@@ -76,36 +76,5 @@ enum KernelFile {
   private static func word(_ bytes: [UInt8], _ offset: Int, _ width: Int) -> UInt64? {
     guard offset >= 0, offset <= bytes.count - width else { return nil }
     return (0..<width).reduce(0) { $0 | UInt64(bytes[offset + $1]) << UInt64(8 * $1) }
-  }
-}
-
-/// A file that exists, is a regular one and can be read.
-private struct RegularFile {
-  let byteCount: Int
-  private let handle: FileHandle
-
-  init?(_ path: String) {
-    guard let attributes = try? FileManager.default.attributesOfItem(atPath: Self.target(of: path)),
-      attributes[.type] as? FileAttributeType == .typeRegular,
-      let size = attributes[.size] as? NSNumber, let handle = FileHandle(forReadingAtPath: path)
-    else { return nil }
-    byteCount = size.intValue
-    self.handle = handle
-  }
-
-  func head(_ count: Int) -> [UInt8] {
-    [UInt8]((try? handle.read(upToCount: count)) ?? Data())
-  }
-
-  private static func target(of path: String) -> String {
-    URL(fileURLWithPath: path).resolvingSymlinksInPath().path
-  }
-
-  static func problem(of path: String) -> String {
-    guard FileManager.default.fileExists(atPath: path) else {
-      return "does not exist; check the path (relative paths start at the manifest's directory)"
-    }
-    return FileManager.default.isReadableFile(atPath: path)
-      ? "is not a regular file; expected a file" : "cannot be read; check its permissions"
   }
 }

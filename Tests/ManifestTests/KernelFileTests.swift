@@ -5,7 +5,7 @@ import Testing
 @testable import Manifest
 
 /// A directory that goes with its test.
-private final class Scratch {
+final class Scratch {
   let path = FileManager.default.temporaryDirectory
     .appendingPathComponent("vos-manifest-\(UUID().uuidString)").path
 
