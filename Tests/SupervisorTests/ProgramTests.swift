@@ -239,6 +239,19 @@ struct ProgramTests {
     try programs.expectClean()
   }
 
+  @Test func aDirectoryWithoutJournalIsTakenDown() throws {
+    let programs = try Programs()
+    try FileManager.default.createDirectory(
+      atPath: programs.runtime + "/toy", withIntermediateDirectories: true,
+      attributes: [.posixPermissions: 0o700])
+    let ps = try programs.vosctl("ps")
+    #expect(ps.code == 3 && ps.errors.contains("has died and left things behind"), "\(ps)")
+    let down = try programs.vosctl("down")
+    #expect(down.code == 0 && down.output.contains("system toy is down"), "\(down)")
+    try programs.expectClean()
+    #expect(try programs.vosctl("down").code == 3)
+  }
+
   @Test func hostileClientsDoNotDisturb() throws {
     let programs = try Programs()
     #expect(try programs.up().code == 0)

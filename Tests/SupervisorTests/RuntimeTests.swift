@@ -183,6 +183,50 @@ private func record(_ system: String = "toy") -> JournalRecord {
   }
 }
 
+@Suite struct SystemsTests {
+  private func make(_ path: String, mode: Int = 0o700) throws {
+    try FileManager.default.createDirectory(
+      atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: mode])
+  }
+
+  @Test func whatACrashLeftIsFound() throws {
+    let scratch = try Scratch()
+    // Died right after it made the directory; with a socket; while it wrote its first journal.
+    for name in ["empty", "socket", "half", "whole"] { try make(scratch.path + "/" + name) }
+    try scratch.write("socket/control", "")
+    try scratch.write("half/\(Journal.temporaryName)", "{")
+    try Journal(directory: scratch.path + "/whole").write(record())
+    #expect(
+      RuntimeDirectory.systems(root: scratch.path) == ["empty", "half", "socket", "whole"])
+  }
+
+  @Test func whatIsSomebodyElsesIsNot() throws {
+    let scratch = try Scratch()
+    try make(scratch.path + "/open", mode: 0o755)
+    try make(scratch.path + "/No-Name")
+    try make(scratch.path + "/photos")
+    try scratch.write("photos/cat.jpg", "")
+    try scratch.write("file", "")
+    try FileManager.default.createSymbolicLink(
+      atPath: scratch.path + "/link", withDestinationPath: "/tmp")
+    #expect(RuntimeDirectory.systems(root: scratch.path) == [])
+    #expect(RuntimeDirectory.systems(root: scratch.path + "/none") == [])
+  }
+
+  @Test func foreignFilesKeepTheDirectory() throws {
+    let scratch = try Scratch()
+    do {
+      let directory = try RuntimeDirectory(creating: scratch.path + "/toy")
+      try scratch.write("toy/cat.jpg", "")
+      _ = try Recovery.repair(directory, devices: FakeDevices())
+      Issue.record("said that all is gone")
+    } catch let failure as Failure {
+      #expect(failure.message.contains("holds files that are not vos's"))
+    }
+    #expect(FileManager.default.fileExists(atPath: scratch.path + "/toy/cat.jpg"))
+  }
+}
+
 @Suite struct RecoveryTests {
   @Test func whatADeadDaemonLeftIsUndone() throws {
     let scratch = try Scratch()

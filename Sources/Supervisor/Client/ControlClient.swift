@@ -35,12 +35,26 @@ public final class ControlClient {
       }
       switch error.errno {
       case .noSuchFileOrDirectory, .connectionRefused:
+        if Self.isHeld(directory) {
+          throw Failure(
+            .notRunning, "the vosd of system \"\(system)\" starts or ends just now; try again")
+        }
         throw Failure(
           .notRunning,
           "the vosd of system \"\(system)\" has died and left things behind; "
             + "run \"vosctl down\" to clean up")
       default: throw Failure(.failed, error.sentence)
       }
+    }
+  }
+
+  /// Whether a vosd, or a vosctl that repairs, has the directory's lock.
+  private static func isHeld(_ directory: String) -> Bool {
+    do throws(RuntimeDirectoryError) {
+      _ = try RuntimeDirectory(existing: directory)
+      return false
+    } catch {
+      return error == .inUse(path: directory)
     }
   }
 

@@ -29,7 +29,11 @@ public enum Recovery {
       done = try endProcesses(of: found)
       done += try giveBackDevices(of: found, journal, devices)
     }
-    directory.remove()
+    let path = directory.path
+    guard directory.remove() else {
+      throw Failure(
+        .failed, "\(path) holds files that are not vos's; look at them and remove the directory")
+    }
     return done
   }
 

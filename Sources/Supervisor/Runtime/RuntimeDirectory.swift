@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 public import LinuxSystem
+import Manifest
 import SystemPackage
 
 /// Why a runtime directory cannot be used.
@@ -39,10 +40,27 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
 
   public static func path(root: String, system: String) -> String { "\(root)/\(system)" }
 
-  /// Names of the systems that have a directory under `root`.
+  /// Names of the systems that have a directory under `root`, be it one that a crash left behind
+  /// before its journal was written or after it was removed.
   public static func systems(root: String) -> [String] {
-    directoryEntries(root).filter { exists("\(root)/\($0)/\(Journal.fileName)") }.sorted()
+    directoryEntries(root).filter { isName($0) && isSystem("\(root)/\($0)") }.sorted()
   }
+
+  /// Whether the directory has a journal, or nothing in it that is not ours.
+  private static func isSystem(_ path: String) -> Bool {
+    var status = stat()
+    // SAFETY: the call fills a local of the type it expects.
+    guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, isOurs(status)
+    else { return false }
+    let names = Set(directoryEntries(path))
+    return names.contains(Journal.fileName) || names.isSubset(of: ownFiles)
+  }
+
+  /// What this project puts into a system's directory. The journal goes last: as long as it is
+  /// there, the next run finishes the work.
+  private static let ownFiles = [
+    "control", "vosd.log", Journal.temporaryName, Journal.fileName,
+  ]
 
   /// Makes the directory if there is none, and locks it.
   public init(creating path: String) throws(RuntimeDirectoryError) {
@@ -86,19 +104,24 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
   public static func logPath(in directory: String) -> String { directory + "/vosd.log" }
 
   /// Removes what this project put there, and the directory.
-  public consuming func remove() {
-    for name in ["control", "vosd.log", Journal.fileName, Journal.temporaryName] {
-      removeFile(path + "/" + name)
-    }
+  ///
+  /// - Returns: whether it is gone; somebody else's files keep it.
+  @discardableResult
+  public consuming func remove() -> Bool {
+    for name in Self.ownFiles { removeFile(path + "/" + name) }
     // SAFETY: the string outlives the call.
-    _ = unsafe rmdir(path)
+    return unsafe rmdir(path) == 0
   }
 
   private static func isOurs(_ descriptor: Int32) -> Bool {
     var status = stat()
     // SAFETY: the call fills a local of the type it expects.
     guard unsafe fstat(descriptor, &status) == 0 else { return false }
-    return status.st_uid == geteuid() && status.st_mode & 0o077 == 0
+    return isOurs(status)
+  }
+
+  private static func isOurs(_ status: stat) -> Bool {
+    status.st_uid == geteuid() && status.st_mode & 0o077 == 0
   }
 
   private static func sameFile(_ descriptor: Int32, _ path: String) -> Bool {
