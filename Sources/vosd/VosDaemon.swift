@@ -101,8 +101,9 @@ struct VosDaemon: ParsableCommand {
       throw Failure(.failed, "vosvmm is neither beside vosd nor in $VOS_LIBEXEC; install it")
     }
     // From here on a vosctl's terminal is not ours to write to.
+    var file: LogFile?
     if launcher != nil {
-      redirectOutput(to: logFile ?? RuntimeDirectory.logPath(in: path))
+      file = LogFile(logFile ?? RuntimeDirectory.logPath(in: path))
       // Nor is its directory ours to keep busy; every path that we use is absolute.
       _ = unsafe chdir("/")
     }
@@ -111,18 +112,10 @@ struct VosDaemon: ParsableCommand {
       limits: .init(
         boot: Double(bootTimeout ?? loaded.bootTimeoutSeconds), powerOff: Double(powerOffTimeout)))
     let log = Logger(label: "vosd") { StreamLogHandler.standardError(label: $0) }
-    return try Daemon(options, directory: path, log: log, signals: signals)
+    let daemon = try Daemon(options, directory: path, log: log, signals: signals)
+    daemon.logFile = file
+    return daemon
   }
-}
-
-/// Makes standard output and standard error, which monitors inherit, append to the file at `path`.
-private func redirectOutput(to path: String) {
-  guard
-    let file = try? OwnedDescriptor.open(
-      path, flags: O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, mode: 0o600)
-  else { return }
-  dup2(file.rawValue, STDOUT_FILENO)
-  dup2(file.rawValue, STDERR_FILENO)
 }
 
 /// Writes a line to standard error.

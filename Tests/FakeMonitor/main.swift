@@ -9,7 +9,7 @@ import LinuxSystem
 // launch plan, speaks on the console, and serves the control channel as a domain's agent would.
 //
 // The kernel command line says how it behaves: "silent" never announces itself, "panic" and "exit"
-// end it at once, "deaf" ignores power-off.
+// end it at once, "deaf" ignores power-off, "chatty" fills its standard error.
 
 /// One domain pretended.
 final class FakeGuest {
@@ -65,6 +65,7 @@ final class FakeGuest {
       return 3
     }
     if words.contains("exit") { return 4 }
+    if words.contains("chatty") { chatter() }
     let epoll = try Epoll()
     try epoll.add(bell.rawValue, interest: .readable, token: 1)
     try epoll.add(launch.descriptor.rawValue, interest: .readable, token: 2)
@@ -100,6 +101,16 @@ final class FakeGuest {
       while let request = port.next() {
         if let code = serve(request) { return code }
       }
+    }
+  }
+
+  /// Four megabytes on standard error, as a monitor might whose guest has a hand in its log.
+  func chatter() {
+    let line =
+      Array("chatter \u{1b}[2J of \(plan.domain) ".utf8) + [UInt8](repeating: 0x2e, count: 220)
+    for _ in 0..<16_000 {
+      // SAFETY: the bytes are read during the call only.
+      _ = unsafe write(STDERR_FILENO, line + [0x0a], line.count + 1)
     }
   }
 

@@ -89,6 +89,20 @@ struct ProgramTests {
     try programs.expectClean()
   }
 
+  @Test func aChattyMonitorDoesNotFillTheLog() throws {
+    let programs = try Programs()
+    try programs.manifest("chatty", other: "chatty")
+    let up = try programs.up("chatty")
+    #expect(up.code == 0, "\(up)")
+    let log = try Data(contentsOf: URL(fileURLWithPath: programs.runtime + "/toy/vosd.log"))
+    let text = String(decoding: log, as: UTF8.self)
+    #expect(text.contains("monitor of other: chatter ?[2J of other"))
+    // Of what it wrote while it came up, a second's worth or a few.
+    #expect(log.count < 1 << 20, "\(log.count) bytes")
+    #expect(try programs.vosctl("down").code == 0)
+    try programs.expectClean()
+  }
+
   @Test func interruptingUpUndoesIt() throws {
     let programs = try Programs()
     try programs.manifest("silent", other: "silent")

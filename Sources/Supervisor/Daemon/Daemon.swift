@@ -56,6 +56,8 @@ public final class Daemon {
   /// The last words of the domain whose failure ended the system.
   var failureConsole: [String] = []
   var listener: OwnedDescriptor?
+  /// Where standard error goes, if that is a file of ours; kept within its bound.
+  public var logFile: LogFile?
   private let signals: EventDescriptor
 
   /// How often a domain that boots, or a call that waits, is looked at without any doorbell.
@@ -193,6 +195,7 @@ public final class Daemon {
       perform(domain.life.handle(.tick, at: now), on: domain)
     }
     for client in Array(clients.values) { serve(client, now: now) }
+    logFile?.trim()
   }
 
   /// Does what the system's state machine says.

@@ -62,6 +62,10 @@ extension Daemon {
   ) throws(SystemCallError) {
     try monitor.launch.descriptor.setNonBlocking(true)
     try monitor.console.setNonBlocking(true)
+    try monitor.complaints.setNonBlocking(true)
+    monitor.complaintsWatch = try loop.watch(monitor.complaints.rawValue) { [unowned self] _ in
+      takeComplaints(domain)
+    }
     let process = try loop.watch(monitor.process.descriptor.rawValue) { [unowned self] _ in
       monitorEnded(domain)
     }
@@ -82,6 +86,8 @@ extension Daemon {
     // Its last words are still in its sockets.
     takeReports(domain)
     takeConsole(domain)
+    takeComplaints(domain)
+    for line in monitor.lines.finish(at: EventLoop.now()) { note(line, of: domain) }
     let end: ProcessEnd =
       switch (try? monitor.process.reap(block: true)) ?? nil {
       case .code(let code): .code(code)
@@ -99,6 +105,7 @@ extension Daemon {
     guard let monitor = domain.monitor else { return }
     monitor.watches.forEach(loop.remove)
     if let watch = monitor.consoleWatch { loop.remove(watch) }
+    if let watch = monitor.complaintsWatch { loop.remove(watch) }
     domain.monitor = nil
     record.monitors.removeAll { $0.domain == domain.name }
     try? journal(record)
@@ -161,6 +168,24 @@ extension Daemon {
       if let watch = monitor.consoleWatch { loop.remove(watch) }
       monitor.consoleWatch = nil
     }
+  }
+
+  /// Takes what a monitor writes to its standard error; a pipe holds no more than one chunk.
+  private func takeComplaints(_ domain: DomainRuntime) {
+    guard let monitor = domain.monitor else { return }
+    var bytes: [UInt8] = []
+    switch monitor.complaints.readAvailable(into: &bytes, maximum: Self.consoleChunk) {
+    case .bytes:
+      for line in monitor.lines.take(bytes, at: EventLoop.now()) { note(line, of: domain) }
+    case .wouldBlock: break
+    case .closed:
+      if let watch = monitor.complaintsWatch { loop.remove(watch) }
+      monitor.complaintsWatch = nil
+    }
+  }
+
+  private func note(_ line: String, of domain: DomainRuntime) {
+    log.notice("monitor of \(domain.name): \(line)")
   }
 
   /// Passes on what was typed for a domain.

@@ -16,17 +16,20 @@ extension Daemon {
     let hold = DescriptorBag()
     let console = try asProblem(UnixSocket.pair)
     let launch = try asProblem { () throws(SystemCallError) in try MessageSocket.pair() }
+    let complaints = try asProblem(ChildProcess.pipe)
+    let output = hold.put(complaints.write)
     var builder = LaunchPlanBuilder()
     let consoleIndex = builder.add(hold.put(console.theirs))
     let plan = try plan(domain, generation, console: consoleIndex, &builder, hold)
     let pid = try asProblem { () throws(SystemCallError) in
       try ChildProcess.spawn(
-        [options.monitor], passed: launch.second.descriptor.rawValue, output: STDERR_FILENO,
+        [options.monitor], passed: launch.second.descriptor.rawValue, output: output,
         newSession: true)
     }
     let process = try asProblem { () throws(SystemCallError) in try PidDescriptor(pid) }
     let monitor = DomainRuntime.Monitor(
-      process: process, launch: launch.first, console: console.ours)
+      process: process, launch: launch.first, console: console.ours,
+      complaints: complaints.read)
     domain.monitor = monitor
     try note(monitor, of: domain, generation)
     let descriptors = builder.descriptors

@@ -22,9 +22,13 @@ final class DomainRuntime {
     let identity: ProcessIdentity?
     let launch: MessageSocket
     let console: OwnedDescriptor
+    /// The end of a pipe that its standard output and error go to.
+    let complaints: OwnedDescriptor
+    var lines = MonitorLines()
     var watches: [EventLoop.Watch] = []
     var consoleWatch: EventLoop.Watch?
     var launchWatch: EventLoop.Watch?
+    var complaintsWatch: EventLoop.Watch?
     /// The last statistics that it sent.
     var exits: ExitCounts?
     /// It was asked for statistics and has not answered.
@@ -38,12 +42,13 @@ final class DomainRuntime {
 
     init(
       process: consuming PidDescriptor, launch: consuming MessageSocket,
-      console: consuming OwnedDescriptor
+      console: consuming OwnedDescriptor, complaints: consuming OwnedDescriptor
     ) {
       identity = ProcessIdentity(pid: process.processNumber)
       self.process = process
       self.launch = launch
       self.console = console
+      self.complaints = complaints
     }
   }
 

@@ -50,6 +50,26 @@ enum ChildProcess {
     return pid
   }
 
+  /// The two ends of a pipe.
+  struct Pipe: ~Copyable {
+    let read: OwnedDescriptor
+    let write: OwnedDescriptor
+  }
+
+  /// A pipe for a program's output; both ends are close-on-exec.
+  static func pipe() throws(SystemCallError) -> Pipe {
+    var numbers: [Int32] = [-1, -1]
+    // SAFETY: the call fills two entries, which the array has.
+    guard unsafe Glibc.pipe(&numbers) == 0 else {
+      throw SystemCallError("create a pipe", errno: currentErrno())
+    }
+    let pipe = Pipe(
+      read: OwnedDescriptor(owning: numbers[0]), write: OwnedDescriptor(owning: numbers[1]))
+    try pipe.read.setCloseOnExec(true)
+    try pipe.write.setCloseOnExec(true)
+    return pipe
+  }
+
   /// Our own descriptors are close-on-exec from the start; those that we inherited may not be.
   private static func closeOnExecAll() {
     for number in directoryEntries("/proc/self/fd").compactMap({ Int32($0) }) where number > 2 {

@@ -59,7 +59,8 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
   /// What this project puts into a system's directory. The journal goes last: as long as it is
   /// there, the next run finishes the work.
   private static let ownFiles = [
-    "control", "vosd.log", Journal.temporaryName, Journal.fileName,
+    "control", "vosd.log", "vosd.log" + LogFile.olderSuffix, Journal.temporaryName,
+    Journal.fileName,
   ]
 
   /// Makes the directory if there is none, and locks it.
