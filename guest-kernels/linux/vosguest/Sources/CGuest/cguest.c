@@ -216,11 +216,18 @@ int guest_spawn(char *const arguments[], char *const environment[], uint32_t uid
 		return -error;
 	}
 	close(pipes[6]);
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0) {
+		error = errno;
+		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close_all((int[]){ pipes[1], pipes[2], pipes[4] }, 3);
+		return -error;
+	}
 	fcntl(pipes[1], F_SETFL, O_NONBLOCK);
 	fcntl(pipes[2], F_SETFL, O_NONBLOCK);
 	fcntl(pipes[4], F_SETFL, O_NONBLOCK);
-	*child = (struct guest_child){ pipes[1], pipes[2], pipes[4],
-				       (int)syscall(SYS_pidfd_open, pid, 0), pid };
+	*child = (struct guest_child){ pipes[1], pipes[2], pipes[4], pidfd, pid };
 	return 0;
 }
 

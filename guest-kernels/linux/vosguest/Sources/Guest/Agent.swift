@@ -11,10 +11,12 @@ import Synchronization
 /// Serves the control channel: programs run for the host, and the power-off.
 ///
 /// A call that cannot be answered yet is parked; the epoll thread answers it when its pipe or
-/// process has something to say. At most `limit` processes are remembered, and at most one call of
-/// a kind is parked on each, so nothing grows when the host forgets them.
+/// process has something to say. At most `limit` processes are remembered, at most one call of a
+/// kind is parked on each, and at most `leavingLimit` more run on that the host has forgotten, so
+/// nothing grows with what it does.
 final class Agent: ServiceHandler {
   static let limit = 64
+  static let leavingLimit = 128
 
   /// What an epoll token is about: the kind in the low bits, the object above.
   enum Watched: UInt64 {
@@ -49,7 +51,10 @@ final class Agent: ServiceHandler {
 
   struct State {
     var processes: ObjectTable<Process>
+    /// Forgotten while they run: kept so that somebody takes their exit status.
+    var leaving = ObjectTable<Process>(limit: Agent.leavingLimit, generation: 0)
     var order: UInt64 = 0
+    var isPoweringOff = false
     var loop: ServiceLoop?
   }
 
@@ -110,12 +115,20 @@ final class Agent: ServiceHandler {
   }
 
   private func powerOff() -> Reply {
+    let isFirst = state.withLock { state in
+      defer { state.isPoweringOff = true }
+      return !state.isPoweringOff
+    }
     // Process 1 reads SIGUSR2 as the order to power off, as busybox does. The answer goes first.
+    if isFirst { sendPowerOff() }
+    return Reply(result: 0)
+  }
+
+  private func sendPowerOff() {
     System.startThread {
       System.sleep(milliseconds: 50)
       _ = kill(getpid() == 1 ? 0 : 1, SIGUSR2)
     }
-    return Reply(result: 0)
   }
 
   // MARK: Starting programs
@@ -132,7 +145,7 @@ final class Agent: ServiceHandler {
       state.order += 1
       let process = Process(child, started: state.order)
       guard let number = state.processes.insert(process) else {
-        _ = kill(-process.pid, SIGKILL)
+        letGo(process, &state, killing: true)
         return Reply(Failure.tryAgain)
       }
       arm(process.end.number, .exit, number)
@@ -143,6 +156,8 @@ final class Agent: ServiceHandler {
   /// Forgets the oldest program that has ended, if the table is full. False if all still run.
   private func makeRoom() -> Bool {
     state.withLock { state in
+      // As many as are remembered could be forgotten next.
+      guard state.leaving.count + state.processes.count < Self.leavingLimit else { return false }
       if state.processes.count < Self.limit { return true }
       let ended = state.processes.numbers.filter { state.processes[$0]?.status != nil }
       let oldest = ended.min {
@@ -158,20 +173,22 @@ final class Agent: ServiceHandler {
   private func forget(_ number: UInt64, _ state: inout State, killing: Bool) {
     guard let process = state.processes.remove(number) else { return }
     for (_, request) in process.parked { state.loop?.finish(request, Reply(Failure.badDescriptor)) }
-    if process.status == nil {
-      if killing { _ = kill(-process.pid, SIGKILL) }
-      reapLater(process)
-    }
+    letGo(process, &state, killing: killing)
   }
 
   /// Somebody must take its exit status, or it stays as a zombie.
-  private func reapLater(_ process: Process) {
-    let pid = process.pid
-    System.startThread {
-      var status: Int32 = 0
-      while unsafe waitpid(pid, &status, 0) < 0, errno == EINTR {}
-    }
+  private func letGo(_ process: Process, _ state: inout State, killing: Bool) {
+    guard process.status == nil else { return }
+    if killing { _ = kill(-process.pid, SIGKILL) }
+    (process.input, process.output, process.errors) = (nil, nil, nil)
+    process.parked = [:]
+    guard let number = state.leaving.insert(process) else { return }
+    arm(process.end.number, .exit, number | Self.leavingMark)
   }
+
+  /// In a token: the number is one of `State.leaving`. Above all numbers of objects, which have 31
+  /// bits.
+  private static let leavingMark: UInt64 = 1 << 40
 
   // MARK: Talking to programs
 
@@ -179,7 +196,9 @@ final class Agent: ServiceHandler {
     _ request: Request, _ process: Process, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply? {
     let isErrors = request.call.arguments.0 == 2
-    guard isErrors || request.call.arguments.0 == 1 else { return Reply(Failure.invalid) }
+    guard isErrors || request.call.arguments.0 == 1, request.call.data.capacity > 0 else {
+      return Reply(Failure.invalid)
+    }
     guard let pipe = isErrors ? process.errors : process.output else { return Reply(result: 0) }
     let count = unsafe kernelRetrying(
       Int(SYS_read), Int(pipe.number), address(bytes.baseAddress),
@@ -215,11 +234,16 @@ final class Agent: ServiceHandler {
     return Reply(kernel(Int(SYS_kill), Int(-process.pid), Int(call.arguments.0)))
   }
 
+  /// As wait4 gives it, for a program whose end somebody else was told of: exit code 255.
+  private static let unknownStatus: Int32 = 255 << 8
+
   private func takeStatus(_ process: Process) {
+    guard process.status == nil else { return }
     var status: Int32 = 0
-    if process.status == nil, unsafe guest_wait_status(process.end.number, &status) == 0 {
-      process.status = status
-    }
+    let error = unsafe guest_wait_status(process.end.number, &status)
+    // Anything else will not be told later either: asking again would never end.
+    if error == Failure.tryAgain { return }
+    process.status = error == 0 ? status : Self.unknownStatus
   }
 
   /// One call of a kind at a time waits.
@@ -227,40 +251,50 @@ final class Agent: ServiceHandler {
     _ request: Request, _ process: Process, _ kind: Watched, _ descriptor: Int32
   ) -> Reply? {
     guard process.parked[kind] == nil else { return Reply(Failure.busy) }
+    let error = arm(descriptor, kind, request.call.object)
+    guard error == 0 else { return Reply(error) }
     process.parked[kind] = request
-    arm(descriptor, kind, request.call.object)
     return nil
   }
 
-  private func arm(_ descriptor: Int32, _ kind: Watched, _ number: UInt64) {
+  /// Asks for one event; 0 or minus an errno.
+  @discardableResult
+  private func arm(_ descriptor: Int32, _ kind: Watched, _ number: UInt64) -> Int {
     let events: UInt32 = kind == .input ? 0x4 : 0x1
     var event = unsafe guest_event(events | EPOLLONESHOT.rawValue, number << 2 | kind.rawValue)
+    var result = 0
     for operation in [EPOLL_CTL_MOD, EPOLL_CTL_ADD] {
-      let result = unsafe kernel(
+      result = unsafe kernel(
         Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(descriptor), address(&event))
-      if result == 0 { return }
+      if result == 0 { break }
     }
+    return result
   }
 
   private func watch() {
     var event = unsafe epoll_event()
     while true {
-      guard unsafe kernel(Int(SYS_epoll_wait), Int(epoll.number), address(&event), 1, -1) == 1
-      else {
-        continue
+      let count = unsafe kernel(
+        Int(SYS_epoll_wait), Int(epoll.number), address(&event), 1, -1)
+      var isOfUse = count == 1 || count == Failure.interrupted
+      if count == 1 {
+        let token = unsafe guest_event_token(&event)
+        if let kind = Watched(rawValue: token & 3) { isOfUse = resume(token >> 2, kind) }
       }
-      let token = unsafe guest_event_token(&event)
-      if let kind = Watched(rawValue: token & 3) { resume(token >> 2, kind) }
+      // A program may take its output out of its own pipe again: ready for ever, and never
+      // anything there.
+      if !isOfUse { System.sleep(milliseconds: 1) }
     }
   }
 
-  /// Tries a parked call again, now that there is something to tell.
-  private func resume(_ number: UInt64, _ kind: Watched) {
+  /// Tries a parked call again, now that there is something to tell. False if there was nothing.
+  private func resume(_ number: UInt64, _ kind: Watched) -> Bool {
     state.withLock { state in
-      guard let process = state.processes[number] else { return }
+      if number & Self.leavingMark != 0 { return bury(number & ~Self.leavingMark, &state) }
+      guard let process = state.processes[number] else { return true }
       if kind == .exit { takeStatus(process) }
       guard let request = process.parked.removeValue(forKey: kind), let loop = state.loop else {
-        return
+        return true
       }
       let bytes = unsafe loop.bytes(request)
       let reply =
@@ -270,6 +304,16 @@ final class Agent: ServiceHandler {
         case .exit: wait(request, process)
         }
       if let reply { loop.finish(request, reply) }
+      return reply != nil
     }
+  }
+
+  /// Takes the exit status of a forgotten program; false if it has none yet.
+  private func bury(_ number: UInt64, _ state: inout State) -> Bool {
+    guard let process = state.leaving[number] else { return true }
+    takeStatus(process)
+    guard process.status == nil else { return state.leaving.remove(number) != nil }
+    arm(process.end.number, .exit, number | Self.leavingMark)
+    return false
   }
 }

@@ -114,6 +114,56 @@ import Testing
     #expect(served.handler.state.withLock { $0.processes.count } <= Agent.limit)
   }
 
+  /// Those that run on are bounded too, and their ends are taken notice of.
+  @Test func forgottenProgramsAreBounded() throws {
+    defer { served.stop() }
+    for _ in 0..<Agent.leavingLimit {
+      let object = UInt64(try execute(["sleep", "1000"]).result)
+      #expect(try caller.call(VOS_CALL_CLOSE, object).result == 0)
+    }
+    #expect(try execute(["true"]).result == -11)
+    let leaving = served.handler.state.withLock { state in
+      state.leaving.numbers.compactMap { state.leaving[$0]?.pid }
+    }
+    #expect(leaving.count == Agent.leavingLimit)
+    for pid in leaving { kill(pid, SIGKILL) }
+    // Reaped: not even a zombie has the number.
+    for pid in leaving { while kill(pid, 0) == 0 { usleep(1000) } }
+    while served.handler.state.withLock({ $0.leaving.count }) > 0 { usleep(1000) }
+    let object = UInt64(try execute(["true"]).result)
+    #expect(try caller.call(VOS_CALL_EXEC_WAIT, object).result == 0)
+  }
+
+  /// An end of which somebody else was told is not asked for again and again.
+  @Test func anEndThatIsLostIsToldOnce() throws {
+    defer { served.stop() }
+    let object = UInt64(try execute(["sleep", "0.1"]).result)
+    let parked = try caller.post(VOS_CALL_EXEC_WAIT, object)
+    // Under the lock, so that the agent comes too late.
+    served.handler.state.withLock { state in
+      var status: Int32 = 0
+      let pid = state.processes[object]?.pid ?? -1
+      while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    }
+    #expect(try caller.wait(parked).result == 255 << 8)
+  }
+
+  /// A program that empties its own output keeps it ready with nothing to read.
+  @Test func whoReadsItsOwnOutputStarvesNobody() throws {
+    defer { served.stop() }
+    let thief = """
+      exec 3< /proc/self/fd/1
+      while :; do echo x; head -c 2 <&3 > /dev/null; done
+      """
+    let object = UInt64(try execute(["sh", "-c", thief]).result)
+    let other = UInt64(try execute(["sh", "-c", "sleep 0.3; echo done"]).result)
+    let output = try caller.post(VOS_CALL_EXEC_READ, other, (1, 0, 0), room: 9)
+    #expect(try caller.wait(output).bytes == Array("done\n".utf8))
+    #expect(try caller.call(VOS_CALL_EXEC_READ, object, (1, 0, 0), room: 0).result == -22)
+    #expect(try caller.call(VOS_CALL_EXEC_SIGNAL, object, (9, 0, 0)).result == 0)
+    #expect(try caller.call(VOS_CALL_EXEC_WAIT, object).result == 9)
+  }
+
   @Test func anotherHostFindsNothing() throws {
     defer { served.stop() }
     let object = UInt64(try execute(["sleep", "1000"]).result)
