@@ -24,11 +24,15 @@ public struct AssignedConfiguration: Sendable {
   public private(set) var msix: MSIX?
   /// Vectors of the physical MSI-X table, of which `msix` may show fewer; 0 without one.
   public private(set) var physicalVectorCount = 0
+  /// Where Device Control lies (PCI Express Base 3.0, 7.8.4); `nil` for a conventional function.
+  public private(set) var deviceControlOffset: Int?
   /// 1–4 for INTA–INTD, 0 for none.
   public let interruptPin: Int
 
   /// Vectors of a physical table that a guest is shown at most: each costs an eventfd.
   public static let maximumVectorCount = 128
+  /// Device Control: report non-fatal and fatal errors.
+  static let errorReportBits: UInt32 = 1 << 1 | 1 << 2
   private static let deviceCommandBits: PCICommand = [
     .busMaster, .parityResponse, .systemError, .interruptDisable,
   ]
@@ -159,6 +163,7 @@ public struct AssignedConfiguration: Sendable {
   /// An endpoint right on the root bus must be one of the root complex, which has no link (PCI
   /// Express Base 3.0, 7.8.2): the link and the slot belong to the host.
   private mutating func modelExpress(_ offset: Int, _ original: ConfigurationSpace) {
+    deviceControlOffset = offset + 8
     let integratedEndpoint: UInt32 = 9
     let flags = original.read(offset + 2, width: 2)
     model(offset + 2..<offset + 4)

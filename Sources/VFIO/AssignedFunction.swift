@@ -90,6 +90,7 @@ public final class AssignedFunction: PCIFunction {
       }
     }
     writeDeviceCommand()
+    reportErrors()
     updateInterrupts()
   }
 
@@ -145,6 +146,11 @@ public final class AssignedFunction: PCIFunction {
     if offset < PCIRegister.status && offset + width > PCIRegister.command {
       writeDeviceCommand()
     }
+    if let control = configuration.deviceControlOffset,
+      offset < control + 2 && offset + width > control
+    {
+      reportErrors()
+    }
     let touchesVectors =
       configuration.msi?.covers(offset, width: width) == true
       || configuration.msix?.covers(offset, width: width) == true
@@ -165,6 +171,15 @@ public final class AssignedFunction: PCIFunction {
 
   private func writeDeviceCommand() {
     writeDevice(PCIRegister.command, 2, UInt32(configuration.deviceCommand))
+  }
+
+  /// Has the function send its uncorrectable errors up to the root port, where the host waits for
+  /// them: its own driver switches that off when it lets go, and the guest has no use for it.
+  private func reportErrors() {
+    guard let control = configuration.deviceControlOffset else { return }
+    let value = readDevice(control, 2)
+    let wanted = value | AssignedConfiguration.errorReportBits
+    if value != wanted { writeDevice(control, 2, wanted) }
   }
 
   // MARK: BARs

@@ -111,7 +111,7 @@ import VFIO
     #expect(read(0xE2, 2) == 0x0092, "a root complex integrated endpoint")
     #expect(read(0xE4) == 0x1111_1111)
     #expect(read(0xEC) == 0, "the link is the host's")
-    #expect(trace { write(0xE8, 2, 0x8000) } == ["write 7+232/2=8000"])
+    #expect(trace { write(0xE8, 2, 0x8000) }.first == "write 7+232/2=8000")
   }
 
   @Test func extendedCapabilitiesAreFiltered() {
@@ -146,7 +146,9 @@ import VFIO
     let own = FakeFunction()
     let function = try AssignedFunction(own, sink: FakeMachine(own))
     #expect(
-      own.trace == ["write 7+4/2=3", "connect pin 1", "enable intx [50]", "unmask by 51"])
+      own.trace == [
+        "write 7+4/2=3", "write 7+232/2=6", "connect pin 1", "enable intx [50]", "unmask by 51",
+      ])
     own.trace = []
     let at = Place.msi
     function.writeConfiguration(offset: at + 4, width: 4, value: 0xFEE0_0000)
@@ -168,7 +170,7 @@ import VFIO
     host.refusesUnmasking = true
     _ = try AssignedFunction(host, sink: FakeMachine(host))
     #expect(
-      host.trace.dropFirst(2).dropLast()
+      host.trace.dropFirst(3).dropLast()
         == ["enable intx [50]", "disable intx", "disconnect line"],
       "or the kernel would refuse to enable messages")
   }
@@ -209,7 +211,16 @@ import VFIO
     host.vectors[.intx] = 0
     let function = try AssignedFunction(host, sink: FakeMachine(host))
     #expect(function.readConfiguration(offset: 0x3D, width: 1) == 0)
-    #expect(host.trace == ["write 7+4/2=3"])
+    #expect(host.trace == ["write 7+4/2=3", "write 7+232/2=6"])
+  }
+
+  /// The host's root port hears of errors that the function sends, whatever the guest writes.
+  @Test func errorReportsStayOn() {
+    let control = Place.express + 8
+    #expect(trace { write(control, 2, 0x2810) }.last == "write 7+232/2=6")
+    host.put(control, 0x2816)
+    #expect(trace { write(control, 2, 0x2816) } == ["write 7+232/2=2816"])
+    #expect(trace { write(control - 4, 4, 0) }.count == 1, "another register")
   }
 
   @Test func hostileListsDoNotLoop() throws {
