@@ -9,20 +9,13 @@ internal import CVosABI
 
 @c(read)
 public func read(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: buffer, length: count)
-    if let moved = unsafe Hot.read(descriptor, &vector, 1) { return moved }
-  }
+  if let moved = unsafe Hot.read(descriptor, into: buffer, count) { return moved }
   return unsafe real().pointee.read(descriptor, buffer, count)
 }
 
 @c(write)
 public func write(_ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(
-      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
-    if let moved = unsafe Hot.write(descriptor, &vector, 1) { return moved }
-  }
+  if let moved = unsafe Hot.write(descriptor, from: buffer, count) { return moved }
   return unsafe real().pointee.write(descriptor, buffer, count)
 }
 
@@ -50,13 +43,10 @@ public func writev(
 public func pread64(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ offset: Int
 ) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: buffer, length: count)
-    if let cursor = unsafe Cursor(&vector, 1),
-      let moved = Files.pread(descriptor, cursor, at: offset)
-    {
-      return moved
-    }
+  if Hot.isRemote(descriptor),
+    let moved = unsafe Files.pread(descriptor, into: buffer, count, at: offset)
+  {
+    return moved
   }
   return unsafe real().pointee.pread64(descriptor, buffer, count, offset)
 }
@@ -72,14 +62,10 @@ public func pread(
 public func pwrite64(
   _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ offset: Int
 ) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(
-      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
-    if let cursor = unsafe Cursor(&vector, 1),
-      let moved = Files.pwrite(descriptor, cursor, at: offset)
-    {
-      return moved
-    }
+  if Hot.isRemote(descriptor),
+    let moved = unsafe Files.pwrite(descriptor, from: buffer, count, at: offset)
+  {
+    return moved
   }
   return unsafe real().pointee.pwrite64(descriptor, buffer, count, offset)
 }
@@ -106,10 +92,7 @@ public func lseek(_ descriptor: Int32, _ offset: Int, _ whence: Int32) -> Int {
 public func recv(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ flags: Int32
 ) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(base: buffer, length: count)
-    if let moved = unsafe Hot.read(descriptor, &vector, 1, flags: flags) { return moved }
-  }
+  if let moved = unsafe Hot.read(descriptor, into: buffer, count, flags: flags) { return moved }
   return unsafe real().pointee.recv(descriptor, buffer, count, flags)
 }
 
@@ -117,11 +100,7 @@ public func recv(
 public func send(
   _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ flags: Int32
 ) -> Int {
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(
-      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
-    if let moved = unsafe Hot.write(descriptor, &vector, 1, flags: flags) { return moved }
-  }
+  if let moved = unsafe Hot.write(descriptor, from: buffer, count, flags: flags) { return moved }
   return unsafe real().pointee.send(descriptor, buffer, count, flags)
 }
 
@@ -181,11 +160,17 @@ public func sendmsg(
 
 // What programs built with _FORTIFY_SOURCE call: the same, once the buffer is large enough.
 
+/// Ends the program, as libc does, if it would write beyond its buffer.
+private func demand(_ count: Int, fits room: Int) {
+  // SAFETY: libc's own function, found at the start.
+  if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
+}
+
 @c(__read_chk)
 public func readChecked(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ room: Int
 ) -> Int {
-  if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
+  demand(count, fits: room)
   return unsafe read(descriptor, buffer, count)
 }
 
@@ -193,7 +178,7 @@ public func readChecked(
 public func preadChecked(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ offset: Int, _ room: Int
 ) -> Int {
-  if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
+  demand(count, fits: room)
   return unsafe pread64(descriptor, buffer, count, offset)
 }
 
@@ -208,7 +193,7 @@ public func pread64Checked(
 public func recvChecked(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ room: Int, _ flags: Int32
 ) -> Int {
-  if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
+  demand(count, fits: room)
   return unsafe recv(descriptor, buffer, count, flags)
 }
 
@@ -217,6 +202,6 @@ public func recvfromChecked(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ room: Int,
   _ flags: Int32, _ address: UnsafeMutableRawPointer?, _ length: UnsafeMutableRawPointer?
 ) -> Int {
-  if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
+  demand(count, fits: room)
   return unsafe recvfrom(descriptor, buffer, count, flags, address, length)
 }

@@ -40,26 +40,42 @@ enum Files {
     }
   }
 
-  static func pread(_ descriptor: Int32, _ start: Cursor, at offset: Int) -> Int? {
-    guard let entry = Entry(descriptor), offset >= 0, offset < Word.offsetLimit else { return nil }
-    let word = Ownership.current(descriptor, entry)
-    guard word.kind == .file else {
-      return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil
+  static func pread(
+    _ descriptor: Int32, into buffer: UnsafeMutableRawPointer?, _ count: Int, at offset: Int
+  ) -> Int? {
+    // SAFETY: the program's buffer, as it gave it; the vector lives as long as the call.
+    var vector = unsafe libvos_vector(base: buffer, length: count)
+    guard let cursor = unsafe Cursor(&vector, 1), let entry = owned(descriptor, at: offset) else {
+      return nil
     }
-    let (moved, lost) = read(descriptor, entry, at: offset, start)
+    let (moved, lost) = read(descriptor, entry, at: offset, cursor)
     if lost { Ownership.lose(descriptor) }
     return moved
   }
 
-  static func pwrite(_ descriptor: Int32, _ start: Cursor, at offset: Int) -> Int? {
-    guard let entry = Entry(descriptor), offset >= 0, offset < Word.offsetLimit else { return nil }
-    let word = Ownership.current(descriptor, entry)
-    guard word.kind == .file else {
-      return word.kind == .kernel ? Hot.fallback(VOS_CARRIES_FILES) : nil
+  static func pwrite(
+    _ descriptor: Int32, from buffer: UnsafeRawPointer?, _ count: Int, at offset: Int
+  ) -> Int? {
+    // SAFETY: as above; a write only reads the buffer.
+    var vector = unsafe libvos_vector(
+      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
+    guard let cursor = unsafe Cursor(&vector, 1), let entry = owned(descriptor, at: offset) else {
+      return nil
     }
-    let (moved, lost) = write(descriptor, entry, at: offset, start)
+    let (moved, lost) = write(descriptor, entry, at: offset, cursor)
     if lost { Ownership.lose(descriptor) }
     return moved
+  }
+
+  /// The entry, if it is an attached file's and the offset one that its word could hold.
+  private static func owned(_ descriptor: Int32, at offset: Int) -> Entry? {
+    guard let entry = Entry(descriptor), offset >= 0, offset < Word.offsetLimit else { return nil }
+    switch Ownership.current(descriptor, entry).kind {
+    case .file: return entry
+    case .kernel: _ = Hot.fallback(VOS_CARRIES_FILES)
+    default: break
+    }
+    return nil
   }
 
   private static let set: Int32 = 0

@@ -15,9 +15,9 @@ enum Sockets {
   static func receive(
     _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor, _ flags: Int32
   ) -> Int? {
-    guard flags & ~receiveFlags == 0, let channel = channel(descriptor, entry),
-      word.isStream || start.total <= channel.pieceBytes
-    else { return Hot.fallback(VOS_CARRIES_SOCKETS) }
+    guard flags & ~receiveFlags == 0, let channel = channel(descriptor, entry, word, start) else {
+      return Hot.fallback(VOS_CARRIES_SOCKETS)
+    }
     let waits = word.isBlocking && flags & Linux.messageDontWait == 0
     var asks = waits ? channel.asks : 0
     while true {
@@ -46,9 +46,9 @@ enum Sockets {
   static func send(
     _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor, _ flags: Int32
   ) -> Int? {
-    guard flags & ~sendFlags == 0, let channel = channel(descriptor, entry),
-      word.isStream || start.total <= channel.pieceBytes
-    else { return Hot.fallback(VOS_CARRIES_SOCKETS) }
+    guard flags & ~sendFlags == 0, let channel = channel(descriptor, entry, word, start) else {
+      return Hot.fallback(VOS_CARRIES_SOCKETS)
+    }
     var cursor = start
     let progress = channel.send(entry.object, at: nil, flags, &cursor)
     guard progress.bytes > 0 else {
@@ -96,12 +96,16 @@ enum Sockets {
     }
   }
 
-  private static func channel(_ descriptor: Int32, _ entry: Entry) -> Channel? {
+  /// The channel, if the socket's service still lives and a datagram of this size fits a slot.
+  private static func channel(
+    _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor
+  ) -> Channel? {
     guard let channel = Process.knownChannel(carrying: VOS_CARRIES_SOCKETS) else { return nil }
     guard channel.isAlive, channel.generation == entry.generation else {
       if channel.generation != entry.generation { Ownership.lose(descriptor) }
       return nil
     }
+    guard word.isStream || start.total <= channel.pieceBytes else { return nil }
     return channel
   }
 }
