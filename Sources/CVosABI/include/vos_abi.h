@@ -237,8 +237,20 @@ struct vos_event {
 #define VOS_ADDRESS_BYTES 128u
 
 /*
- * VOS_CALL_SOCKET: argument[0] = family << 32 | type, [1] = protocol,
- * [2] = cookie for READY events; result: the object. Only slice 0 may ask.
+ * What the caller may (its capabilities in the client). The client's kernel says
+ * it on slice 0; of another slice's calls nobody says anything. The service
+ * gives up these rights of its own and takes back, for one call, those that are
+ * said: so its kernel checks the caller's rights as if the caller were there.
+ */
+#define VOS_RIGHT_BIND_SERVICE 1u /* CAP_NET_BIND_SERVICE */
+#define VOS_RIGHT_RAW 2u          /* CAP_NET_RAW */
+#define VOS_RIGHT_ADMIN 4u        /* CAP_NET_ADMIN */
+#define VOS_RIGHTS_ALL 7u
+
+/*
+ * VOS_CALL_SOCKET: argument[0] = family << 32 | type, [1] = rights << 32 |
+ * protocol, [2] = cookie for READY events; result: the object. Only slice 0 may
+ * ask. BIND, SETSOCKOPT, SENDMSG: argument[2] = rights.
  * The service's socket is always non-blocking: who waits is the client, told
  * by READY events. So no call on a socket ever stays long in a slot.
  *

@@ -84,7 +84,9 @@ static int vos_sock_open(struct vos_sock *vs)
 	struct vos_ask ask = {
 		.call = VOS_CALL_SOCKET,
 		.argument = { (u64)vs->sk.sk_family << 32 | vs->sk.sk_type,
-			      vs->sk.sk_protocol, vs->cookie },
+			      (u64)vos_rights(sock_net(&vs->sk)) << 32 |
+				      vs->sk.sk_protocol,
+			      vs->cookie },
 	};
 	s64 result = vos_sock_call(vs, &ask, NULL, NULL, NULL);
 
@@ -95,26 +97,24 @@ static int vos_sock_open(struct vos_sock *vs)
 	return 0;
 }
 
-/* The service runs with more rights than the caller: ask for them here. */
+/* What kinds there are; rights for them are checked at the far end, but for one. */
 static int vos_kind_allowed(struct net *net, int type, int *protocol)
 {
-	bool raw = ns_capable(net->user_ns, CAP_NET_RAW);
-
 	switch (type) {
 	case SOCK_STREAM:
 		*protocol = *protocol ?: IPPROTO_TCP;
 		return *protocol == IPPROTO_TCP ? 0 : -EPROTONOSUPPORT;
 	case SOCK_DGRAM:
 		*protocol = *protocol ?: IPPROTO_UDP;
+		/* The far end would look at its daemon's groups (ping_group_range). */
 		if (*protocol == IPPROTO_ICMP || *protocol == IPPROTO_ICMPV6)
-			return raw ? 0 : -EACCES;
+			return ns_capable(net->user_ns, CAP_NET_RAW) ? 0 :
+								       -EACCES;
 		if (*protocol == IPPROTO_UDP || *protocol == IPPROTO_UDPLITE)
 			return 0;
 		return -EPROTONOSUPPORT;
 	case SOCK_RAW:
-		if (!*protocol)
-			return -EPROTONOSUPPORT;
-		return raw ? 0 : -EPERM;
+		return *protocol ? 0 : -EPROTONOSUPPORT;
 	}
 	return -ESOCKTNOSUPPORT;
 }
@@ -158,17 +158,22 @@ static int vos_release(struct socket *sock)
 }
 
 /* A call that takes an address and little else. */
-static int vos_address_call(struct vos_sock *vs, u16 call,
+static int vos_address_call(struct vos_sock *vs, u16 call, u32 rights,
 			    struct sockaddr *address, int length)
 {
 	struct vos_ask ask = vos_sock_ask(vs, call);
 
 	if (length < 0 || length > VOS_ADDRESS_BYTES)
 		return -EINVAL;
+	ask.argument[2] = rights;
 	ask.length = length;
 	return vos_sock_error(vs, vos_sock_call(vs, &ask, address, NULL, NULL));
 }
 
+/*
+ * Which ports are low is for this kernel to say (ip_unprivileged_port_start). To
+ * inet_bind AF_UNSPEC is AF_INET: its port counts too.
+ */
 static int vos_bind_allowed(struct vos_sock *vs, struct sockaddr *address,
 			    int length)
 {
@@ -177,7 +182,7 @@ static int vos_bind_allowed(struct vos_sock *vs, struct sockaddr *address,
 
 	/* The port is at the same place in sockaddr_in and sockaddr_in6. */
 	if (length < (int)offsetofend(struct sockaddr_in, sin_port) ||
-	    vs->sk.sk_type == SOCK_RAW || address->sa_family == AF_UNSPEC)
+	    vs->sk.sk_type == SOCK_RAW)
 		return 0;
 	port = ntohs(((struct sockaddr_in *)address)->sin_port);
 	if (port && inet_port_requires_bind_service(net, port) &&
@@ -194,7 +199,10 @@ static int vos_bind(struct socket *sock, struct sockaddr *address, int length)
 	if (ret)
 		return ret;
 	vos_sock_tell_options(vs);
-	return vos_address_call(vs, VOS_CALL_BIND, address, length);
+	return vos_address_call(vs, VOS_CALL_BIND,
+				vos_rights(sock_net(&vs->sk)) |
+					VOS_RIGHT_BIND_SERVICE,
+				address, length);
 }
 
 /* The remote connect is under way: waits for its end. */
@@ -229,7 +237,7 @@ static int vos_connect(struct socket *sock, struct sockaddr *address,
 	if (ret)
 		return ret;
 	vos_sock_tell_options(vs);
-	ret = vos_address_call(vs, VOS_CALL_CONNECT, address, length);
+	ret = vos_address_call(vs, VOS_CALL_CONNECT, 0, address, length);
 	vos_sock_disarm(vs);
 	if (ret == -EINPROGRESS ||
 	    (ret == -EALREADY && !(flags & O_NONBLOCK))) {

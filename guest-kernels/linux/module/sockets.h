@@ -88,6 +88,9 @@ int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 		      int family, int kern);
 s64 vos_sock_error(struct vos_sock *vs, s64 result);
 
+/* rights.c */
+u32 vos_rights(struct net *net);
+
 /* sockwait.c */
 void vos_sock_disarm(struct vos_sock *vs);
 int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,

@@ -4,7 +4,6 @@
  * memory and the request's buffer in the region. Streams go in pieces of a
  * buffer; a datagram must fit into one.
  */
-#include <linux/capability.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
 
@@ -88,6 +87,8 @@ static s64 vos_send_message(struct vos_sock *vs, struct vos_request *request,
 	u32 reply;
 	int ret;
 
+	if (control)
+		ask.argument[2] = vos_rights(sock_net(&vs->sk));
 	if (start >= request->room || head.name_length > sizeof(head.name))
 		return -EINVAL;
 	if (vos_sock_is_stream(vs))
@@ -123,18 +124,19 @@ static s64 vos_send_once(struct vos_sock *vs, struct msghdr *msg, size_t length,
 	return ret;
 }
 
-static bool vos_control_open(const struct cmsghdr *control)
+/* Not descriptors and identities, which are this kernel's. */
+static bool vos_control_offered(const struct cmsghdr *control)
 {
 	return control->cmsg_level != SOL_SOCKET ||
+	       control->cmsg_type == SO_MARK ||
 	       control->cmsg_type == SO_TIMESTAMPING_OLD ||
 	       control->cmsg_type == SO_TIMESTAMPING_NEW ||
 	       control->cmsg_type == SCM_TXTIME;
 }
 
 /* The core has copied the control data: it does not change any more. */
-static int vos_control_allowed(struct vos_sock *vs, struct msghdr *msg)
+static int vos_control_allowed(struct msghdr *msg)
 {
-	struct net *net = sock_net(&vs->sk);
 	struct cmsghdr *control;
 
 	if (msg->msg_controllen > VOS_CONTROL_MAX)
@@ -142,12 +144,8 @@ static int vos_control_allowed(struct vos_sock *vs, struct msghdr *msg)
 	for_each_cmsghdr(control, msg) {
 		if (!CMSG_OK(msg, control))
 			return -EINVAL;
-		if (vos_control_open(control))
-			continue;
-		if (control->cmsg_type != SO_MARK)
+		if (!vos_control_offered(control))
 			return -EINVAL;
-		if (!ns_capable(net->user_ns, CAP_NET_ADMIN))
-			return -EPERM;
 	}
 	return 0;
 }
@@ -172,7 +170,7 @@ static int vos_send_allowed(struct vos_sock *vs, struct msghdr *msg)
 		return ret;
 	if (msg->msg_flags & MSG_ZEROCOPY && sock_flag(&vs->sk, SOCK_ZEROCOPY))
 		return -EOPNOTSUPP; /* nobody would tell of completion */
-	return vos_control_allowed(vs, msg);
+	return vos_control_allowed(msg);
 }
 
 int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)

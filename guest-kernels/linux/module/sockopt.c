@@ -7,10 +7,8 @@
  * newer). So the fields that the far end must know are compared with what it
  * was told, before each call for which they matter. Time-outs stay here, where
  * the waiting is done; SO_ERROR is fetched when poll() sees EPOLLERR.
- * All other levels are the service's; rights for them are checked here, for it
- * has more of them than the caller.
+ * All other levels are the service's, with the caller's rights (rights.c).
  */
-#include <linux/capability.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/netdevice.h>
@@ -93,23 +91,34 @@ void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to)
 	vos_sock_options_init(to);
 }
 
-static s64 vos_option_set(struct vos_sock *vs, int level, int name,
+static s64 vos_option_set(struct vos_sock *vs, u32 rights, int level, int name,
 			  const void *value, u32 length)
 {
 	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_SETSOCKOPT);
 
 	ask.argument[0] = (u32)level;
 	ask.argument[1] = (u32)name;
+	ask.argument[2] = rights;
 	ask.length = length;
 	return vos_sock_call(vs, &ask, value, NULL, NULL);
 }
 
-/* The core has accepted it already: a refusal of the far end cannot be told. */
+/*
+ * The core has accepted it already, and checked the rights of whoever asked: that
+ * may be another than the one who calls now.
+ */
+static void vos_option_tell(struct vos_sock *vs, int name, const void *value,
+			    u32 length)
+{
+	vos_option_set(vs, VOS_RIGHTS_ALL, SOL_SOCKET, name, value, length);
+}
+
+/* A refusal of the far end cannot be told. */
 static void vos_tell(struct vos_sock *vs, int name, int *old, int new)
 {
 	if (*old == new)
 		return;
-	vos_option_set(vs, SOL_SOCKET, name, &new, sizeof(new));
+	vos_option_tell(vs, name, &new, sizeof(new));
 	*old = new;
 }
 
@@ -119,7 +128,7 @@ static void vos_tell_linger(struct vos_sock *vs, int *old, int new)
 
 	if (*old == new)
 		return;
-	vos_option_set(vs, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	vos_option_tell(vs, SO_LINGER, &linger, sizeof(linger));
 	*old = new;
 }
 
@@ -129,7 +138,7 @@ static void vos_tell_timestamp(struct vos_sock *vs, int *old, int new)
 
 	if (*old == new)
 		return;
-	vos_option_set(vs, SOL_SOCKET, new ?: *old, &on, sizeof(on));
+	vos_option_tell(vs, new ?: *old, &on, sizeof(on));
 	*old = new;
 }
 
@@ -146,7 +155,7 @@ static void vos_tell_interface(struct vos_sock *vs, int *old, int new)
 		strscpy(name, interface->name, sizeof(name));
 		dev_put(interface);
 	}
-	vos_option_set(vs, SOL_SOCKET, SO_BINDTODEVICE, name, sizeof(name));
+	vos_option_tell(vs, SO_BINDTODEVICE, name, sizeof(name));
 	*old = new;
 }
 
@@ -217,26 +226,6 @@ int vos_sock_remote_error(struct vos_sock *vs)
 	return error < 0 || error >= VOS_ERRNO_LIMIT ? EIO : error;
 }
 
-static bool vos_ip_option_open(int name)
-{
-	return name != IP_TRANSPARENT && name != IP_IPSEC_POLICY &&
-	       name != IP_XFRM_POLICY;
-}
-
-static bool vos_ip6_option_open(int name)
-{
-	return name != IPV6_TRANSPARENT && name != IPV6_IPSEC_POLICY &&
-	       name != IPV6_XFRM_POLICY && name != IPV6_HOPOPTS &&
-	       name != IPV6_DSTOPTS && name != IPV6_RTHDRDSTOPTS;
-}
-
-static bool vos_tcp_option_open(int name)
-{
-	return name != TCP_REPAIR && name != TCP_REPAIR_QUEUE &&
-	       name != TCP_REPAIR_OPTIONS && name != TCP_REPAIR_WINDOW &&
-	       name != TCP_MD5SIG && name != TCP_MD5SIG_EXT;
-}
-
 /* Options that carry pointers, or load code: not over a channel. */
 static bool vos_option_offered(int level, int name)
 {
@@ -252,46 +241,22 @@ static bool vos_option_offered(int level, int name)
 	       level == SOL_RAW || level == SOL_ICMPV6;
 }
 
-static bool vos_option_open(int level, int name)
-{
-	switch (level) {
-	case SOL_IP:
-		return vos_ip_option_open(name);
-	case SOL_IPV6:
-		return vos_ip6_option_open(name);
-	case SOL_TCP:
-		return vos_tcp_option_open(name);
-	}
-	return true;
-}
-
-static int vos_option_allowed(struct vos_sock *vs, int level, int name)
-{
-	struct net *net = sock_net(&vs->sk);
-
-	if (!vos_option_offered(level, name))
-		return -ENOPROTOOPT;
-	if (!vos_option_open(level, name) &&
-	    !ns_capable(net->user_ns, CAP_NET_ADMIN))
-		return -EPERM;
-	return 0;
-}
-
 int vos_sock_setsockopt(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
 	void *copy;
-	s64 ret = vos_option_allowed(vs, level, name);
+	s64 ret;
 
-	if (ret)
-		return ret;
+	if (!vos_option_offered(level, name))
+		return -ENOPROTOOPT;
 	if (length > VOS_OPTION_BYTES_MAX)
 		return -EINVAL;
 	copy = memdup_sockptr(value, length);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
-	ret = vos_option_set(vs, level, name, copy, length);
+	ret = vos_option_set(vs, vos_rights(sock_net(&vs->sk)), level, name,
+			     copy, length);
 	kfree(copy);
 	return vos_sock_error(vs, ret);
 }
@@ -314,12 +279,12 @@ int vos_sock_getsockopt(struct socket *sock, int level, int name,
 			char __user *value, int __user *length)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
-	int ret = vos_option_allowed(vs, level, name);
 	void *copy;
 	u32 size;
+	int ret;
 
-	if (ret)
-		return ret;
+	if (!vos_option_offered(level, name))
+		return -ENOPROTOOPT;
 	if (get_user(size, (u32 __user *)length))
 		return -EFAULT;
 	if ((int)size < 0)

@@ -59,6 +59,26 @@ int guest_become(uint32_t uid, uint32_t gid)
 	return uid ? keep_override() : 0;
 }
 
+int guest_keep_rights(uint32_t all, uint32_t kept)
+{
+	/* No thread begins with this: it is no subset of any `all`. */
+	static _Thread_local uint32_t now = UINT32_MAX;
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	kept &= all;
+	if (now == kept)
+		return 0;
+	/* The thread's own, by the bare call: the C library has no say in it. */
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	data[0].effective = (data[0].effective & ~all) | (data[0].permitted & kept);
+	if (syscall(SYS_capset, &header, data) < 0)
+		return -errno;
+	now = kept;
+	return 0;
+}
+
 int guest_drop_groups(void)
 {
 	return syscall(SYS_setgroups, 0, 0) < 0 ? -errno : 0;

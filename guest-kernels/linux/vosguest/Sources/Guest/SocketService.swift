@@ -11,8 +11,8 @@ import Synchronization
 /// Serves sockets: calls come from the client's kernel over slice 0, and from processes over
 /// slices to which a socket was attached. Sockets never block; readiness is told by events.
 ///
-/// Whether a caller may use raw sockets or low ports is for the client's kernel to decide: it
-/// knows its processes. What could reach this domain's memory or configuration is refused here.
+/// Calls are executed with the caller's rights (`Rights`). What could reach this domain's memory or
+/// configuration is refused here, whoever asks.
 final class SocketService: ServiceHandler {
   /// Most sockets at a time.
   static let limit = 16384
@@ -73,6 +73,8 @@ final class SocketService: ServiceHandler {
 
   func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
     let call = request.call
+    // Before anything else: what is called from here on has no other rights.
+    guard Rights(of: request).assume() else { return Reply(Failure.notPermitted) }
     switch UInt32(call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
     case VOS_CALL_SOCKET: return request.slice == 0 ? open(call) : Reply(Failure.notPermitted)
@@ -107,8 +109,7 @@ final class SocketService: ServiceHandler {
     case VOS_CALL_READ: unsafe receive(call, socket, bytes)
     case VOS_CALL_WRITE: unsafe send(call, socket, bytes)
     case VOS_CALL_SENDMSG:
-      // Some control data takes rights, which the client's kernel checks: then it asks itself.
-      unsafe sendMessage(call, socket, bytes, mayControl: request.slice == 0)
+      unsafe sendMessage(call, socket, bytes)
     case VOS_CALL_RECVMSG: unsafe receiveMessage(call, socket, bytes)
     case VOS_CALL_POLL: poll(call, socket)
     default: nil

@@ -60,15 +60,12 @@ extension SocketService {
   }
 
   func sendMessage(
-    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer, mayControl: Bool
+    _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
     let length = Int(call.data.length)
     guard let base = bytes.baseAddress, var head = unsafe Head(bytes, length: length, room: length)
     else {
       return Reply(Failure.invalid)
-    }
-    guard mayControl || head.message.control_length == 0 else {
-      return Reply(Failure.notPermitted)
     }
     let nameLength = head.message.name_length
     let flags = Int(head.message.flags & Self.sendFlags) | Self.always

@@ -207,28 +207,147 @@ import Testing
       try Caller(served.channel, slice: 1).call(VOS_CALL_WRITE, near, data: [1]).result == -9)
   }
 
-  /// The kernel checks rights for control data; a slice goes past it.
-  @Test func controlDataComesFromTheKernelAlone() throws {
+  private struct Privileged {
+    let what: String
+    let right: Rights
+    /// Makes the call with rights; its result.
+    let call: (Rights) throws -> Int
+    var refusal = -1
+    init(_ what: String, _ right: Rights, refusal: Int = -1, call: @escaping (Rights) throws -> Int)
+    {
+      self.what = what
+      self.right = right
+      self.refusal = refusal
+      self.call = call
+    }
+  }
+
+  private func option(
+    _ what: String, _ object: UInt64, _ level: UInt64, _ name: UInt64, _ value: [UInt8],
+    _ right: Rights, refusal: Int = -1
+  ) -> Privileged {
+    Privileged(what, right, refusal: refusal) {
+      try caller.call(
+        VOS_CALL_SETSOCKOPT, object, (level, name, UInt64($0.rawValue)), data: value
+      ).result
+    }
+  }
+
+  /// One byte of payload behind one item of control data.
+  private func message(_ level: UInt32, _ type: UInt32, _ value: [UInt8]) -> [UInt8] {
+    var head = vos_message()
+    let control =
+      word(UInt32(16 + value.count)) + word(0) + word(level) + word(type) + value
+    let padding = [UInt8](repeating: 0, count: -control.count & 7)
+    head.control_length = UInt32(control.count)
+    head.payload_length = 1
+    return withUnsafeBytes(of: &head) { Array($0) } + control + padding + [7]
+  }
+
+  private func word(_ value: UInt32) -> [UInt8] {
+    (0..<4).map { UInt8(truncatingIfNeeded: value >> ($0 * 8)) }
+  }
+
+  /// A datagram socket of IPv6, connected to another.
+  private func pairOf6() throws -> UInt64 {
+    var address = sockaddr_in6()
+    address.sin6_family = sa_family_t(AF_INET6)
+    address.sin6_addr = in6addr_loopback
+    let any = withUnsafeBytes(of: &address) { Array($0) }
+    let ends = try (0..<2).map { _ in
+      UInt64(try caller.call(VOS_CALL_SOCKET, 0, (UInt64(AF_INET6) << 32 | 2, 0, 0)).result)
+    }
+    #expect(try caller.call(VOS_CALL_BIND, ends[1], data: any).result == 0)
+    let name = try caller.call(VOS_CALL_GETSOCKNAME, ends[1], room: 128).bytes
+    #expect(try caller.call(VOS_CALL_CONNECT, ends[0], data: name).result == 0)
+    return ends[0]
+  }
+
+  /// Next header, length, then PadN over the rest: eight bytes of hop-by-hop options.
+  private static let hopOptions: [UInt8] = [0, 0, 1, 4, 0, 0, 0, 0]
+
+  private func privilegedOptions() throws -> [Privileged] {
+    let four = try socket()
+    let six = try pairOf6()
+    let one = word(1)
+    return [
+      option("SO_MARK", four, 1, 36, one, .raw),
+      option("SO_MARK", four, 1, 36, one, .admin),
+      option("SO_PRIORITY", four, 1, 12, word(7), .admin),
+      option("SO_RCVBUFFORCE", four, 1, 33, word(65536), .admin),
+      option("IP_TRANSPARENT", four, 0, 19, one, .raw),
+      option("IP_OPTIONS: stream id", four, 0, 4, [0x88, 4, 0, 0], .raw, refusal: -22),
+      option("IPV6_TRANSPARENT", six, 41, 75, one, .admin),
+      option("IPV6_HOPOPTS", six, 41, 54, Self.hopOptions, .raw),
+      option("IPV6_RTHDRDSTOPTS", six, 41, 55, Self.hopOptions, .raw),
+      option("IPV6_DSTOPTS", six, 41, 59, Self.hopOptions, .raw),
+    ]
+  }
+
+  private func privilegedCalls() throws -> [Privileged] {
+    let datagram = try socket(Int32(SOCK_DGRAM.rawValue))
+    let (six, other) = (try pairOf6(), try socket(Int32(SOCK_DGRAM.rawValue)))
+    let target = loopback(port: try { () throws -> UInt16 in
+      #expect(try caller.call(VOS_CALL_BIND, other, data: loopback(port: 0)).result == 0)
+      return try port(of: other)
+    }())
+    #expect(try caller.call(VOS_CALL_CONNECT, datagram, data: target).result == 0)
+    func send(_ what: String, _ object: UInt64, _ bytes: [UInt8]) -> Privileged {
+      Privileged(what, .raw) {
+        try caller.call(VOS_CALL_SENDMSG, object, (0, 0, UInt64($0.rawValue)), data: bytes).result
+      }
+    }
+    return [
+      Privileged("SOCK_RAW", .raw) {
+        try caller.call(
+          VOS_CALL_SOCKET, 0, (UInt64(AF_INET) << 32 | 3, UInt64($0.rawValue) << 32 | 1, 0)
+        ).result
+      },
+      Privileged("a low port", .bindService, refusal: -13) {
+        let new = try socket()
+        return try caller.call(
+          VOS_CALL_BIND, new, (0, 0, UInt64($0.rawValue)), data: loopback(port: 1017)
+        ).result
+      },
+      send("SO_MARK beside data", datagram, message(1, 36, word(5))),
+      send("IPV6_HOPOPTS beside data", six, message(41, 54, Self.hopOptions)),
+      send("IPV6_DSTOPTS beside data", six, message(41, 59, Self.hopOptions)),
+    ]
+  }
+
+  /// The daemon is root; its callers are what the client's kernel says that they are.
+  @Test(
+    .enabled(
+      if: geteuid() == 0 && access("/proc/net/if_inet6", R_OK) == 0, "needs root and IPv6"))
+  func callsHaveTheirCallersRights() throws {
+    defer { served.stop() }
+    for it in try privilegedOptions() + privilegedCalls() {
+      #expect(try it.call([]) == it.refusal, "\(it.what) without rights")
+      let others = Rights(rawValue: VOS_RIGHTS_ALL).subtracting([.raw, .admin, it.right])
+      #expect(try it.call(others) == it.refusal, "\(it.what) with another right")
+      #expect(try it.call(it.right) >= 0, "\(it.what) with its right")
+      // Rights are a call's, not the thread's that executed it.
+      #expect(try it.call([]) == it.refusal, "\(it.what) afterwards")
+    }
+  }
+
+  /// Nobody vouches for what a process posts itself.
+  @Test(.enabled(if: geteuid() == 0, "needs root"))
+  func aSliceHasNoRights() throws {
     defer { served.stop() }
     let near = try socket(Int32(SOCK_DGRAM.rawValue))
     let far = try socket(Int32(SOCK_DGRAM.rawValue))
     #expect(try caller.call(VOS_CALL_BIND, far, data: loopback(port: 0)).result == 0)
     let target = loopback(port: try port(of: far))
     #expect(try caller.call(VOS_CALL_CONNECT, near, data: target).result == 0)
-    served.channel.giveOut(1, generation: 3, uid: 1000)
+    served.channel.giveOut(1, generation: 3, uid: 0)
     #expect(try caller.call(VOS_CALL_ATTACH, near, (1, 0, 0)).result == 0)
-    // One item: 20 bytes, SOL_SOCKET, SO_MARK, 5; rounded up to 24.
-    let mark: [UInt8] = [20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 36, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0]
-    func message(_ control: [UInt8]) -> [UInt8] {
-      var head = vos_message()
-      head.control_length = UInt32(control.count)
-      head.payload_length = 1
-      return withUnsafeBytes(of: &head) { Array($0) } + control + [7]
-    }
     let process = Caller(served.channel, slice: 1)
-    #expect(try process.call(VOS_CALL_SENDMSG, near, data: message(mark)).result == -1)
-    #expect(try process.call(VOS_CALL_SENDMSG, near, data: message([])).result == 1)
-    #expect(try caller.call(VOS_CALL_SENDMSG, near, data: message(mark)).result == 1)
+    let mark = message(1, 36, word(5))
+    let all = (UInt64(0), UInt64(0), UInt64(VOS_RIGHTS_ALL))
+    #expect(try process.call(VOS_CALL_SENDMSG, near, all, data: mark).result == -1)
+    #expect(try caller.call(VOS_CALL_SENDMSG, near, all, data: mark).result == 1)
+    #expect(try process.call(VOS_CALL_SENDMSG, near, all, data: mark).result == -1)
   }
 
   @Test func theClientsDeathClosesEverything() throws {

@@ -29,6 +29,12 @@ long guest_call(long number, long a, long b, long c, long d, long e, long f);
 
 /* What acts on the calling thread alone: its file-system identity. Returns 0 or minus an errno. */
 int guest_become(uint32_t uid, uint32_t gid);
+/*
+ * Of the capabilities in the mask `all` the calling thread keeps `kept`, as far as it ever had
+ * them; the others are as they were. Costs nothing when that is so already; a thread uses one
+ * `all`. Returns 0 or minus an errno.
+ */
+int guest_keep_rights(uint32_t all, uint32_t kept);
 /* Drops supplementary groups of the calling thread. */
 int guest_drop_groups(void);
 
