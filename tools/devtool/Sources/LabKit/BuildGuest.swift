@@ -101,10 +101,10 @@ public struct GuestBuild {
     let folder = copy.appending(path: relative)
     try workspace.makeFolder(folder)
     let sources = copy.appending(path: "Sources")
-    if !exists(sources) {
-      try FileManager.default.createSymbolicLink(
-        at: sources, withDestinationURL: workspace.path("Sources"))
-    }
+    // Anew each time: the checkout may have been moved.
+    try? FileManager.default.removeItem(at: sources)
+    try FileManager.default.createSymbolicLink(
+      at: sources, withDestinationURL: workspace.path("Sources"))
     // Only what git would keep: an engineer may have built in the folder itself.
     let listing = try capture([
       "git", "-C", workspace.root.path, "ls-files", "-co", "--exclude-standard", "--", relative,

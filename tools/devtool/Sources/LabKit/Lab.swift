@@ -36,9 +36,11 @@ public final class Lab {
     var machine = LabMachine(workspace, folder: folder)
     configure(&machine)
     try writeRandomFile(machine.servedFile, bytes: DiskBuild.dataBytes)
-    try LabKit.run(
-      ["cp", "--sparse=always", DiskBuild(workspace).image.path, machine.disk.path],
-      log: folder.appending(path: "cp.log"))
+    for disk in machine.disks {
+      try LabKit.run(
+        ["cp", "--sparse=always", DiskBuild(workspace).image.path, disk.path],
+        log: folder.appending(path: "cp.log"))
+    }
     let child = try launch(machine, detached: detached)
     do {
       try Data("\(child.process)\n".utf8).write(to: folder.appending(path: "pid"))
@@ -94,6 +96,11 @@ public final class Lab {
     }
     try Lab.keepLogs(machine, workspace)
     try remove(machine.folder)
+  }
+
+  /// Runs one command of QEMU's human monitor, and returns what it printed.
+  func monitor(_ line: String) throws -> String {
+    try QEMUMonitor(machine.monitorSocket).run(line)
   }
 
   private var isRunning: Bool {

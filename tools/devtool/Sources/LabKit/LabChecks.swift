@@ -22,7 +22,7 @@ extension LabCheck {
   ///
   /// To add one, append it to one of the lists; each leaves the lab host as it found it: no system
   /// up, devices with their own drivers.
-  public static let all = machine + lifeCycle + refusals + recovery
+  public static let all = machine + lifeCycle + devices + refusals + recovery
 
   /// The lab host itself: what the other checks stand on.
   static let machine = [
@@ -32,20 +32,19 @@ extension LabCheck {
         try system.onHost("[ -e /sys/bus/pci/devices/\(device)/iommu_group ]")
       }
       let drivers = try system.drivers()
-      try expect(Set(drivers.values) == ["e1000e", "ahci"], "drivers are \(drivers)")
+      try expect(
+        Set(drivers.values) == ["e1000e", "ahci", "e1000", "nvme"], "drivers are \(drivers)")
     },
     LabCheck("the lab host reads the disk by its own driver") { system in
-      try system.mountDisk()
-      defer { _ = try? system.onHost("umount /mnt") }
-      try system.onHost("cd /mnt && sha256sum -c \(DiskBuild.dataFile).sha256")
+      try system.withDisk {
+        _ = try system.onHost("cd /mnt && sha256sum -c \(DiskBuild.dataFile).sha256")
+      }
     },
     LabCheck("the server outside is reached through the NIC") { system in
       try system.onHost("ip link set eth0 up; ip addr add \(LabMachine.guestAddress) dev eth0")
       defer { _ = try? system.onHost("ip addr flush dev eth0; ip link set eth0 down") }
       // The link needs a moment to come up; before that the first packets are lost.
-      try system.onHost(
-        "for i in $(seq 100); do [ \"$(cat /sys/class/net/eth0/carrier)\" = 1 ] && break; "
-          + "sleep 0.1; done")
+      try system.waitOnHost("[ \"$(cat /sys/class/net/eth0/carrier)\" = 1 ]")
       try system.onHost("wget -q -O /tmp/served http://\(LabMachine.serverAddress)/")
       let digest = try system.onHost("sha256sum < /tmp/served; rm /tmp/served")
       let expected = try sha256(of: system.lab.machine.servedFile)
@@ -57,10 +56,11 @@ extension LabCheck {
   ///
   /// - Parameter before: the drivers to be found afterwards; those of now if not given.
   static func withSystem(
-    _ system: VosSystem, expecting before: [String: String]? = nil, _ body: () throws -> Void
+    _ system: VosSystem, manifest: String = VosSystem.manifest,
+    expecting before: [String: String]? = nil, _ body: () throws -> Void
   ) throws {
     let before = try before ?? system.drivers()
-    try system.up()
+    try system.up(manifest)
     do {
       try body()
     } catch {
@@ -75,8 +75,7 @@ extension LabCheck {
   static func expectClean(_ system: VosSystem, _ drivers: [String: String]) throws {
     let after = try system.drivers()
     try expect(after == drivers, "drivers were \(drivers), and are \(after)")
-    let left = try system.processes()
-    try expect(left.isEmpty, "processes left: \(left.joined(separator: " "))")
+    try system.expectNoProcess()
     let files = try system.onHost("find /run/vos -type s -o -name journal 2>/dev/null || true")
     try expect(files.isEmpty, "files left: \(files)")
   }

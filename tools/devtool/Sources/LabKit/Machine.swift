@@ -10,6 +10,8 @@ public struct LabMachine: Sendable {
   /// Address and gateway that QEMU's user network expects of the machine.
   public static let guestAddress = "10.0.2.15/24"
   public static let gateway = "10.0.2.2"
+  /// The emulator's name of the port above the e1000e, for its monitor.
+  static let rootPort = "rp1"
   /// Name of the agent's port.
   static let agentPort = "org.vos.lab"
 
@@ -17,15 +19,20 @@ public struct LabMachine: Sendable {
   /// The lab's own folder: sockets, disk, logs.
   public let folder: URL
 
-  public var memoryMiB = 6144
+  public static let defaultMemoryMiB = 6144
   /// The first runs no guest: /etc/rc of the lab host says why.
-  public var processors = 3
+  public static let defaultProcessors = 3
+
+  public var memoryMiB = LabMachine.defaultMemoryMiB
+  public var processors = LabMachine.defaultProcessors
   /// The file that the server outside serves, whatever is asked for.
   public var servedFile: URL { folder.appending(path: "served.bin") }
-  public var disk: URL { folder.appending(path: "storage.img") }
+  /// Disks of the SATA and of the NVMe controller.
+  var disks: [URL] { ["storage.img", "nvme.img"].map { folder.appending(path: $0) } }
   public var consoleLog: URL { folder.appending(path: "console.log") }
   public var agentSocket: URL { folder.appending(path: "agent.sock") }
   public var terminalSocket: URL { folder.appending(path: "terminal.sock") }
+  var monitorSocket: URL { folder.appending(path: "monitor.sock") }
   /// More folders to show to the lab host, read-only: tag → folder.
   public var extraShares: [String: URL] = [:]
 
@@ -48,33 +55,41 @@ public struct LabMachine: Sendable {
       "-append", "console=ttyS0 panic=-1 intel_iommu=on no_timer_check quiet",
       "-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
     ]
-    command += nic() + drive() + ports() + shares()
+    command += nics() + drives() + ports() + shares()
     return command
   }
 
-  /// The NIC behind a root port. Nothing outside is reachable but the server, one process a connection.
-  private func nic() -> [String] {
+  /// A PCI Express NIC behind a root port, and a conventional one that has only INTx.
+  ///
+  /// Nothing outside is reachable but the server, one process a connection.
+  private func nics() -> [String] {
     let program = CommandLine.arguments[0]
     let server = "cmd:\(program) serve-once \(servedFile.path)"
-    let network = "user,id=n0,restrict=on,guestfwd=tcp:\(LabMachine.serverAddress):80-\(server)"
+    let network = "restrict=on,guestfwd=tcp:\(LabMachine.serverAddress):80-\(server)"
     return [
-      "-device", "ioh3420,id=rp1,chassis=1,slot=1", "-netdev", network,
-      "-device", "e1000e,netdev=n0,bus=rp1",
+      "-device", "ioh3420,id=\(LabMachine.rootPort),chassis=1,slot=1",
+      "-netdev", "user,id=n0,\(network)",
+      "-device", "e1000e,netdev=n0,bus=\(LabMachine.rootPort)",
+      "-netdev", "user,id=n1,\(network)", "-device", "e1000,netdev=n1,bus=pcie.0,addr=06.0",
     ]
   }
 
-  /// A SATA controller of its own: the chipset's shares an IOMMU group with the LPC bridge.
-  private func drive() -> [String] {
+  /// A SATA controller of its own, for the chipset's shares an IOMMU group with the LPC bridge; and
+  /// an NVMe controller. Each has a disk with the same content.
+  private func drives() -> [String] {
     [
       "-drive", "if=none,id=s0,file=storage.img,format=raw",
       "-device", "ich9-ahci,id=ahci1,bus=pcie.0,addr=05.0", "-device",
       "ide-hd,drive=s0,bus=ahci1.0",
+      "-drive", "if=none,id=s1,file=nvme.img,format=raw",
+      "-device", "ioh3420,id=rp2,chassis=2,slot=2", "-device", "nvme,drive=s1,serial=vos,bus=rp2",
     ]
   }
 
   private func ports() -> [String] {
     [
-      "-monitor", "unix:monitor.sock,server=on,wait=off",
+      "-chardev", "socket,id=monitor,path=monitor.sock,server=on,wait=off",
+      "-mon", "chardev=monitor,mode=control",
       "-device", "virtio-serial",
       "-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off",
       "-device", "virtserialport,chardev=agent,name=\(LabMachine.agentPort)",

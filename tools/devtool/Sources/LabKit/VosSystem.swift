@@ -34,8 +34,9 @@ public struct VosSystem {
   public static let manifest = "/vos/vfio-configs/lab.yaml"
   /// Where the log of a failed `up` stays, in the lab host.
   static let log = "/tmp/vosd.log"
-  /// The functions that the manifest gives away, and what the tests know them by.
-  public static let devices = ["0000:01:00.0", "0000:00:05.0"]
+  /// The functions that the lab's manifests give away: e1000e and AHCI in lab.yaml, e1000 and NVMe
+  /// in lab-other.yaml.
+  public static let devices = ["0000:01:00.0", "0000:00:05.0", "0000:00:06.0", "0000:02:00.0"]
   /// How long three domains may take to come up on a busy machine.
   public static let upSeconds = 420.0
 
@@ -59,9 +60,11 @@ public struct VosSystem {
     return try VosSystem.check(result, "vosctl \(arguments.joined(separator: " "))")
   }
 
-  public func up(sink: AgentClient.Sink? = nil) throws {
+  public func up(
+    _ manifest: String = VosSystem.manifest, sink: AgentClient.Sink? = nil
+  ) throws {
     try mustVosctl(
-      ["up", "--log-file", VosSystem.log, VosSystem.manifest],
+      ["up", "--log-file", VosSystem.log, manifest],
       withinSeconds: VosSystem.upSeconds, sink: sink)
   }
 
@@ -83,13 +86,20 @@ public struct VosSystem {
     try VosSystem.check(lab.agent.shell(script, withinSeconds: seconds), script).text
   }
 
-  /// Mounts the disk on /mnt of the lab host, read-only.
-  ///
-  /// A controller that was just given back needs a moment to find it.
-  public func mountDisk() throws {
+  /// Runs `body` with the SATA disk on /mnt of the lab host, read-only.
+  public func withDisk<Result>(_ body: () throws -> Result) throws -> Result {
+    // A controller that was just given back needs a moment to find its disk.
+    try waitOnHost("[ -b /dev/sda ]")
+    try onHost("mount -t ext4 -o ro /dev/sda /mnt")
+    defer { _ = try? onHost("umount /mnt") }
+    return try body()
+  }
+
+  /// Waits until a shell condition holds on the lab host.
+  func waitOnHost(_ condition: String, withinSeconds seconds: Int = 10) throws {
     try onHost(
-      "for i in $(seq 100); do [ -b /dev/sda ] && break; usleep 100000; done; "
-        + "mount -t ext4 -o ro /dev/sda /mnt")
+      "n=0; until \(condition); do n=$((n + 1)); [ $n -lt \(seconds * 10) ] || exit 1; "
+        + "usleep 100000; done", withinSeconds: Double(seconds) * 10)
   }
 
   public func report() throws -> SystemReport {
@@ -111,9 +121,16 @@ public struct VosSystem {
     return drivers
   }
 
-  /// Numbers of our processes that run on the lab host.
-  public func processes(_ name: String = "vosvmm vosd vosctl") throws -> [String] {
-    try onHost("pidof \(name) || true").split(separator: " ").map(String.init)
+  /// Throws if one of our processes is left on the lab host.
+  ///
+  /// A process that has just hung up is listed for a moment more, until init has reaped it.
+  public func expectNoProcess() throws {
+    let names = "vosvmm vosd vosctl"
+    do {
+      try waitOnHost("! pidof \(names) > /dev/null")
+    } catch {
+      throw Failure("processes left: \(try onHost("pidof \(names) || true"))")
+    }
   }
 
   /// Memory of a monitor beyond its guest's RAM, in KiB, from the kernel's own account.
@@ -139,12 +156,17 @@ public struct VosSystem {
       "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
       + "ps | grep '[v]os'; "
       + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
-    let result = try lab.agent.shell(script, withinSeconds: 60)
-    try Data((result.output + result.errors).utf8).write(to: log)
+    do {
+      let result = try lab.agent.shell(script, withinSeconds: 60)
+      try Data((result.output + result.errors).utf8).write(to: log)
+    } catch {
+      // A lab host that does not answer: where its processors are says most about it.
+      let registers = (try? lab.monitor("info registers -a")) ?? "nor does QEMU's monitor answer"
+      try Data("the lab host does not answer: \(error)\n\(registers)".utf8).write(to: log)
+    }
     return log
   }
 
-  @discardableResult
   private static func check(_ result: LabResult, _ what: String) throws -> LabResult {
     guard result.code == 0 else {
       let said = (result.errors.isEmpty ? result.output : result.errors)

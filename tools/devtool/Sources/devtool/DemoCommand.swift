@@ -139,12 +139,12 @@ struct Demo {
     written: Bool, copied: Bool
   ) {
     try Console.shared.step("the lab host mounts the disk and compares") {
-      try system.mountDisk()
-      let first = try same(system.onHost("sha256sum < /mnt/written"), written, "written")
-      let second = try same(system.onHost("sha256sum < /mnt/copied"), copied, "copied")
-      try system.onHost("sort /mnt/docs/words.txt | cmp - /mnt/sorted")
-      try system.onHost("umount /mnt")
-      return (first, second)
+      try system.withDisk {
+        let first = try same(system.onHost("sha256sum < /mnt/written"), written, "written")
+        let second = try same(system.onHost("sha256sum < /mnt/copied"), copied, "copied")
+        try system.onHost("sort /mnt/docs/words.txt | cmp - /mnt/sorted")
+        return (first, second)
+      }
     }
   }
 
@@ -152,8 +152,7 @@ struct Demo {
     try Console.shared.step("devices are with their own drivers again, and nothing runs") {
       let after = try system.drivers()
       guard after == before else { throw Failure("drivers were \(before), and are \(after)") }
-      let left = try system.processes()
-      guard left.isEmpty else { throw Failure("processes left: \(left.joined(separator: " "))") }
+      try system.expectNoProcess()
       return true
     }
   }

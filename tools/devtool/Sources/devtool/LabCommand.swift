@@ -18,9 +18,10 @@ extension LabCommand {
     static let configuration = CommandConfiguration(
       abstract: "Start the lab host and leave it running.")
     @OptionGroup var choice: Choice
-    @Option(help: "Memory of the lab host in MiB.") var memory = 6144
-    @Option(help: "Emulated processors of the lab host; the first runs no guest.") var processors =
-      3
+    @Option(help: "Memory of the lab host in MiB.")
+    var memory = LabMachine.defaultMemoryMiB
+    @Option(help: "Emulated processors of the lab host; the first runs no guest.")
+    var processors = LabMachine.defaultProcessors
     @Flag(help: "Use what is in out/ as it is.") var noBuild = false
 
     func run() throws {
