@@ -36,7 +36,7 @@ struct VosDaemon: ParsableCommand {
   var monitor: String?
 
   @Option(help: ArgumentHelp("The KVM device.", visibility: .hidden))
-  var kvmDevice = "/dev/kvm"
+  var kvmDevice = DaemonOptions.standardKVMDevice
 
   @Flag(help: ArgumentHelp("Descriptor 3 is a vosctl that waits.", visibility: .hidden))
   var launched = false

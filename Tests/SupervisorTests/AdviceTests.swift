@@ -30,6 +30,18 @@ private let sentences: [String] =
     "\(ChannelResourceError.geometry(.badCount))",
   ]
 
+@Suite struct HostLimitsTests {
+  @Test func onlyKVMIsKVM() throws {
+    for path in ["/dev/null", "/proc/self/stat"] {
+      let answer = HostLimits.isKVM(try OwnedDescriptor.open(path))
+      #expect(!answer, "\(path)")
+    }
+    guard let kvm = try? OwnedDescriptor.open("/dev/kvm") else { return }
+    let answer = HostLimits.isKVM(kvm)
+    #expect(answer)
+  }
+}
+
 @Suite struct AdviceTests {
   @Test(arguments: sentences)
   func everyRefusalSaysWhatToDo(_ sentence: String) throws {
@@ -49,7 +61,7 @@ private let sentences: [String] =
         Issue.record("not released but \(system.state)")
         continue
       }
-      #expect(text.contains("; read what its console said last"), "\(text)")
+      #expect(text.contains("; read above what its console said last"), "\(text)")
     }
   }
 }

@@ -162,8 +162,8 @@ import Testing
     var system = starting()
     _ = system.handle(.domain("net", .ready))
     let outcome = SystemLifeCycle.Outcome.failed(
-      "domain \"disk\" failed: it reset itself; read what its console said last, or keep all of it "
-        + "with \"vosctl up --log-file FILE\"")
+      "domain \"disk\" failed: it reset itself; read above what its console said last, if "
+        + "anything, or keep more of it with \"vosctl up --log-file FILE\"")
     #expect(system.handle(.domain("disk", .failed("it reset itself"))) == [.stop(["desk"])])
     #expect(system.handle(.domain("desk", .gone)) == [.stop(["net", "disk"])])
     #expect(system.handle(.domain("net", .gone)) == [.release])

@@ -213,6 +213,14 @@ private func record(_ system: String = "toy") -> JournalRecord {
     #expect(RuntimeDirectory.systems(root: scratch.path + "/none") == [])
   }
 
+  @Test func theDirectoryInTmpGoesToo() {
+    #expect(
+      RuntimeDirectory.passingParents(of: "/tmp/user-7/vos/toy", below: "/tmp/user-7")
+        == ["/tmp/user-7/vos", "/tmp/user-7"])
+    #expect(RuntimeDirectory.passingParents(of: "/run/vos/toy", below: "/tmp/user-7") == [])
+    #expect(RuntimeDirectory.passingParents(of: "/tmp/user-77/toy", below: "/tmp/user-7") == [])
+  }
+
   @Test func foreignFilesKeepTheDirectory() throws {
     let scratch = try Scratch()
     do {

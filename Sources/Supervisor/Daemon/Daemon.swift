@@ -13,10 +13,11 @@ public struct DaemonOptions: Sendable {
   /// The path of vosvmm.
   public var monitor: String
   public var kvmDevice: String
+  public static let standardKVMDevice = "/dev/kvm"
   public var limits: DomainLifeCycle.Limits
 
   public init(
-    manifest: Manifest, runtimeRoot: String, monitor: String, kvmDevice: String = "/dev/kvm",
+    manifest: Manifest, runtimeRoot: String, monitor: String, kvmDevice: String = standardKVMDevice,
     limits: DomainLifeCycle.Limits = .init()
   ) {
     self.manifest = manifest

@@ -16,6 +16,15 @@ enum HostLimits {
     return free &* kib &* 1024
   }
 
+  /// Whether an open file is KVM: character device 10:232 (linux/miscdevice.h, KVM_MINOR).
+  static func isKVM(_ descriptor: borrowing OwnedDescriptor) -> Bool {
+    var status = stat()
+    // SAFETY: the call fills a local of the type it expects.
+    guard unsafe fstat(descriptor.rawValue, &status) == 0 else { return false }
+    // Both numbers are below 256, so the old encoding of dev_t holds.
+    return status.st_mode & S_IFMT == S_IFCHR && status.st_rdev == 10 << 8 | 232
+  }
+
   private static func memoryInformation(_ key: String) -> UInt64? {
     readSmallFile("/proc/meminfo").flatMap { number(after: key, in: $0) }.map { $0 &* 1024 }
   }

@@ -118,8 +118,8 @@ public struct SystemLifeCycle: Equatable, Sendable {
   /// What ends `up`; the domain's last console lines are shown with it.
   private func failure(of name: String, _ what: String) -> Outcome {
     .failed(
-      "domain \"\(name)\" \(what); read what its console said last, or keep all of it with "
-        + "\"vosctl up --log-file FILE\"")
+      "domain \"\(name)\" \(what); read above what its console said last, if anything, or "
+        + "keep more of it with \"vosctl up --log-file FILE\"")
   }
 
   private mutating func end(_ outcome: Outcome) -> [Action] {

@@ -137,7 +137,7 @@ public struct Journal: Sendable {
     } catch let error as JournalError {
       throw error
     } catch {
-      throw .unreadable(path: path, reason: "damaged: \(error)")
+      throw .unreadable(path: path, reason: "it is damaged")
     }
   }
 

@@ -35,8 +35,11 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
   public static func standardRoot() -> String {
     if let root = environment("VOS_RUNTIME_DIRECTORY") { return root }
     if geteuid() == 0 { return "/run/vos" }
-    return (environment("XDG_RUNTIME_DIR") ?? "/tmp/user-\(geteuid())") + "/vos"
+    return (environment("XDG_RUNTIME_DIR") ?? privatePlace) + "/vos"
   }
+
+  /// For users without a runtime directory of their own; it goes when it is empty.
+  private static var privatePlace: String { "/tmp/user-\(geteuid())" }
 
   public static func path(root: String, system: String) -> String { "\(root)/\(system)" }
 
@@ -110,8 +113,18 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
   @discardableResult
   public consuming func remove() -> Bool {
     for name in Self.ownFiles { removeFile(path + "/" + name) }
-    // SAFETY: the string outlives the call.
-    return unsafe rmdir(path) == 0
+    // SAFETY: the strings outlive the calls.
+    let isGone = unsafe rmdir(path) == 0
+    for parent in Self.passingParents(of: path, below: Self.privatePlace) {
+      _ = unsafe rmdir(parent)
+    }
+    return isGone
+  }
+
+  /// The directories above `path` up to `place`, innermost first; none if it is elsewhere.
+  static func passingParents(of path: String, below place: String) -> [String] {
+    guard path.hasPrefix(place + "/") else { return [] }
+    return parents(of: path).filter { $0.hasPrefix(place) }.reversed()
   }
 
   private static func isOurs(_ descriptor: Int32) -> Bool {
