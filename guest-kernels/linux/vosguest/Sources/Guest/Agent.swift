@@ -5,9 +5,6 @@ import Channel
 import Glibc
 import Synchronization
 
-// SAFETY of this file: the kernel is given the request's window, which `ServiceCompleter` checked,
-// with its own counts.
-
 /// Serves the control channel: programs run for the host, and the power-off.
 ///
 /// A call that cannot be answered yet is parked; the epoll thread answers it when its pipe or
@@ -95,6 +92,7 @@ final class Agent: ServiceHandler {
     let call = request.call
     switch UInt32(call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_EXEC: return unsafe execute(call, bytes)
     case VOS_CALL_POWEROFF: return powerOff()
     default: break
@@ -102,6 +100,7 @@ final class Agent: ServiceHandler {
     return state.withLock { state -> Reply? in
       guard let process = state.processes[call.object] else { return Reply(Failure.badDescriptor) }
       switch UInt32(call.number) {
+      // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
       case VOS_CALL_EXEC_READ: return unsafe read(request, process, bytes)
       case VOS_CALL_EXEC_WRITE: return unsafe write(request, process, bytes)
       case VOS_CALL_EXEC_WAIT: return wait(request, process)
@@ -134,6 +133,7 @@ final class Agent: ServiceHandler {
   // MARK: Starting programs
 
   private func execute(_ call: Call, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
+    // SAFETY: the window holds `length` bytes; `Program` copies them before it looks.
     guard let program = unsafe Program(bytes, length: Int(call.data.length)) else {
       return Reply(Failure.invalid)
     }
@@ -200,6 +200,8 @@ final class Agent: ServiceHandler {
       return Reply(Failure.invalid)
     }
     guard let pipe = isErrors ? process.errors : process.output else { return Reply(result: 0) }
+    // SAFETY: the kernel writes at most `capacity` bytes, which `ServiceCompleter` checked the
+    // window to have.
     let count = unsafe kernelRetrying(
       Int(SYS_read), Int(pipe.number), address(bytes.baseAddress),
       Int(request.call.data.capacity))
@@ -217,6 +219,7 @@ final class Agent: ServiceHandler {
       return Reply(result: 0)
     }
     guard let pipe = process.input else { return Reply(Failure.brokenPipe) }
+    // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
     let count = unsafe kernelRetrying(
       Int(SYS_write), Int(pipe.number), address(bytes.baseAddress), Int(request.call.data.length))
     return count == Failure.tryAgain ? park(request, process, .input, pipe.number) : Reply(count)
@@ -240,6 +243,7 @@ final class Agent: ServiceHandler {
   private func takeStatus(_ process: Process) {
     guard process.status == nil else { return }
     var status: Int32 = 0
+    // SAFETY: a local of the type that the call fills, which outlives it.
     let error = unsafe guest_wait_status(process.end.number, &status)
     // Anything else will not be told later either: asking again would never end.
     if error == Failure.tryAgain { return }
@@ -261,9 +265,11 @@ final class Agent: ServiceHandler {
   @discardableResult
   private func arm(_ descriptor: Int32, _ kind: Watched, _ number: UInt64) -> Int {
     let events: UInt32 = kind == .input ? 0x4 : 0x1
+    // SAFETY: makes a value; the union in it is written as the 64-bit token that `watch` reads.
     var event = unsafe guest_event(events | EPOLLONESHOT.rawValue, number << 2 | kind.rawValue)
     var result = 0
     for operation in [EPOLL_CTL_MOD, EPOLL_CTL_ADD] {
+      // SAFETY: the kernel copies the event, a local, before it returns.
       result = unsafe kernel(
         Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(descriptor), address(&event))
       if result == 0 { break }
@@ -272,12 +278,15 @@ final class Agent: ServiceHandler {
   }
 
   private func watch() {
+    // SAFETY: all zero is a valid event.
     var event = unsafe epoll_event()
     while true {
+      // SAFETY: room for one event, and the kernel is told of one.
       let count = unsafe kernel(
         Int(SYS_epoll_wait), Int(epoll.number), address(&event), 1, -1)
       var isOfUse = count == 1 || count == Failure.interrupted
       if count == 1 {
+        // SAFETY: the kernel filled the event; its token is the one that `arm` gave it.
         let token = unsafe guest_event_token(&event)
         if let kind = Watched(rawValue: token & 3) { isOfUse = resume(token >> 2, kind) }
       }
@@ -296,9 +305,11 @@ final class Agent: ServiceHandler {
       guard let request = process.parked.removeValue(forKey: kind), let loop = state.loop else {
         return true
       }
+      // SAFETY: the request is parked, not answered: its window is still the call's.
       let bytes = unsafe loop.bytes(request)
       let reply =
         switch kind {
+        // SAFETY: the window of a request that is not answered yet, as checked when it came.
         case .output, .errors: unsafe read(request, process, bytes)
         case .input: unsafe write(request, process, bytes)
         case .exit: wait(request, process)

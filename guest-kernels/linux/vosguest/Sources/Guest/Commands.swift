@@ -59,7 +59,8 @@ private func runAgent(_ name: String) -> Int32 {
   }
   guard let agent = Agent() else { return fail("cannot create an epoll") }
   let loop = ServiceLoop(
-    device, agent, threads: agentThreads, patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
+    device, agent, threads: agentThreads,
+    patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
   agent.start(loop)
   loop.run()
   return fail("/dev/vos/\(name) is gone")

@@ -3,9 +3,6 @@ import CGuest
 import CVosABI
 import Glibc
 
-// SAFETY of this file: directory entries are read before the next one is asked for; structures are
-// locals.
-
 /// What the kernel module counted on each channel of this machine.
 enum Counters {
   static func print(asJSON: Bool) -> Int32 {
@@ -17,6 +14,7 @@ enum Counters {
         continue
       }
       var counters = vos_ioc_counters()
+      // SAFETY: the command fills one `vos_ioc_counters`, and that is what the local is.
       let result = unsafe kernel(
         Int(SYS_ioctl), Int(device.number), Int(VOS_IOC_COUNTERS), address(&counters))
       guard result >= 0 else { return fail("/dev/vos/\(name): errno \(-result)") }
@@ -45,9 +43,13 @@ enum Counters {
 
   /// The channels' names, sorted.
   static func names() -> [String] {
+    // SAFETY: the stream is open; an entry is valid until the next `readdir`, and its name ends
+    // within it.
     guard let folder = unsafe opendir("/dev/vos") else { return [] }
     defer { unsafe closedir(folder) }
     var names: [String] = []
+    // SAFETY: the stream is open; an entry is valid until the next `readdir`, and its name ends
+    // within it.
     while let entry = unsafe readdir(folder) {
       let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
         unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)

@@ -4,9 +4,6 @@ import CVosABI
 import Channel
 import Glibc
 
-// SAFETY of this file: mappings are as long as the module or the test's memfd says, and live as
-// long as their holder.
-
 /// The service's end of a channel, as the kernel module or a test offers it.
 protocol ServiceDevice: AnyObject, Sendable {
   var region: ChannelRegion { get }
@@ -38,12 +35,14 @@ final class Mapping: @unchecked Sendable {
 
   init?(_ descriptor: Int32, byteCount: Int, offset: Int = 0, writable: Bool = true) {
     let protection = writable ? PROT_READ | PROT_WRITE : PROT_READ
+    // SAFETY: a new mapping, at an address of the kernel's choice; nothing of ours is touched.
     let base = unsafe mmap(nil, byteCount, protection, MAP_SHARED, descriptor, offset)
     guard let base = unsafe base, unsafe base != MAP_FAILED else { return nil }
     unsafe self.base = unsafe base
     self.byteCount = byteCount
   }
 
+  // SAFETY: mapped by `init` with this length; holders of addresses hold this object.
   deinit { unsafe munmap(base, byteCount) }
 }
 
@@ -63,6 +62,7 @@ final class ModuleService: ServiceDevice {
       let mapping = Mapping(descriptor.number, byteCount: Int(info.map_bytes))
     else { return (nil, "/dev/vos/\(name) is not a service's") }
     do throws(GeometryError) {
+      // SAFETY: the mapping has so many bytes, and the device keeps it as long as the region.
       let region = try unsafe ChannelRegion(mappedAt: mapping.base, byteCount: mapping.byteCount)
       return (ModuleService(descriptor, mapping, region, info), "")
     } catch {
@@ -85,6 +85,7 @@ final class ModuleService: ServiceDevice {
 
   func wait(milliseconds: Int32) -> Bool {
     var wait = vos_ioc_wait(slot: 0, state: 0, timeout_ms: milliseconds, reserved0: 0)
+    // SAFETY: the command reads one `vos_ioc_wait`, a local.
     let result = unsafe kernel(
       Int(SYS_ioctl), Int(descriptor.number), Int(VOS_IOC_WAIT), address(&wait))
     return result >= 0 || result == Failure.interrupted || result == Failure.timedOut
@@ -93,6 +94,7 @@ final class ModuleService: ServiceDevice {
 
 func information(_ descriptor: Descriptor, _ request: UInt32) -> vos_ioc_info? {
   var info = vos_ioc_info()
+  // SAFETY: both commands that are asked here fill one `vos_ioc_info`, a local.
   let result = unsafe kernel(Int(SYS_ioctl), Int(descriptor.number), Int(request), address(&info))
   return result < 0 ? nil : info
 }
@@ -106,6 +108,7 @@ final class ModuleClient: ClientDevice {
   let shape: SliceShape
   let sliceNumber: Int
 
+  // SAFETY: mapped as long as this object lives.
   var slice: UnsafeMutableRawPointer { unsafe mapping.base }
 
   /// Opens it and takes a slice; says why not.
@@ -149,12 +152,15 @@ final class ModuleClient: ClientDevice {
   func wait(slot: Int, state: UInt32, milliseconds: Int32) -> Bool {
     var wait = vos_ioc_wait(
       slot: UInt32(slot), state: state, timeout_ms: milliseconds, reserved0: 0)
+    // SAFETY: the command reads one `vos_ioc_wait`, a local.
     let result = unsafe kernel(
       Int(SYS_ioctl), Int(descriptor.number), Int(VOS_IOC_WAIT), address(&wait))
     return result >= 0 || result == Failure.interrupted || result == Failure.timedOut
   }
 
   var serviceLife: UInt32? {
+    // SAFETY: a page is mapped; the words lie in `vos_superblock` at 92 (service_life) and 100
+    // (service_generation), and the other page begins with a side page.
     let block = unsafe superblock.base
     let life = unsafe vos_load_acquire32((block + 92).assumingMemoryBound(to: UInt32.self))
     let generation = unsafe vos_load_acquire32((block + 100).assumingMemoryBound(to: UInt32.self))
@@ -176,6 +182,8 @@ final class MemoryChannel: @unchecked Sendable {
   init?(
     carries: UInt32, slices: Int = 4, slots: Int = 16, arenaBytes: Int = 4 << 20
   ) {
+    // SAFETY: the name is static text; the mapping is as long as the geometry says and lives as
+    // long as the channel.
     guard
       let geometry = try? Geometry.layout(
         channel: 1, carries: carries, sliceCount: slices, slotCount: slots, arenaBytes: arenaBytes),
@@ -205,6 +213,7 @@ final class MemoryChannel: @unchecked Sendable {
 
   func ringService() {
     var one: UInt64 = 1
+    // SAFETY: the kernel reads the 8 bytes of a local.
     _ = unsafe Glibc.write(bell.number, &one, 8)
   }
 
@@ -216,6 +225,7 @@ final class MemoryChannel: @unchecked Sendable {
 
     func wait(milliseconds: Int32) -> Bool {
       var interest = pollfd(fd: channel.bell.number, events: Int16(POLLIN), revents: 0)
+      // SAFETY: one `pollfd` and 8 bytes of count, both locals.
       if unsafe poll(&interest, 1, milliseconds) == 1 {
         var count: UInt64 = 0
         _ = unsafe read(channel.bell.number, &count, 8)
@@ -230,6 +240,8 @@ final class MemoryChannel: @unchecked Sendable {
     var shape: SliceShape { SliceShape(channel.region.geometry) }
     var slice: UnsafeMutableRawPointer {
       let geometry = channel.region.geometry
+      // SAFETY: the slice is within the mapping: its number came from a test, below the slice
+      // count.
       return unsafe channel.mapping.base + geometry.slicesOffset + sliceNumber
         * geometry.sliceStride
     }
@@ -243,6 +255,8 @@ final class MemoryChannel: @unchecked Sendable {
 
     /// Looks every now and then: there is no kernel between the two to wake anybody.
     func wait(slot: Int, state: UInt32, milliseconds: Int32) -> Bool {
+      // SAFETY: a slot's first word is its state; the slot number came from `SliceClient`, below
+      // the slot count.
       let word = unsafe (slice + shape.slotsOffset + slot * 64).assumingMemoryBound(to: UInt32.self)
       var left = Int(milliseconds) * 10
       while unsafe vos_load_acquire32(word) == state, left > 0, serviceLife != nil {

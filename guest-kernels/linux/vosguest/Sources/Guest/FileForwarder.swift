@@ -5,14 +5,12 @@ import Channel
 import Glibc
 import Synchronization
 
-// SAFETY of this file: the kernel is given this thread's buffers, with their own counts; the
-// arena's window is the slot's.
-
 /// The primary's end of a files channel: carries FUSE messages between the kernel and the service.
 ///
 /// Messages pass through memory of this process, because /dev/fuse pins the pages that it reads and
-/// writes, which device memory has none of. When the service goes away, requests that may safely be asked again wait for its next life; the
-/// others fail with EIO, because nobody knows whether they were done. Nothing waits for ever.
+/// writes, which device memory has none of. When the service goes away, requests that may safely be
+/// asked again wait for its next life; the others fail with EIO, because nobody knows whether they
+/// were done. Nothing waits for ever.
 final class FileForwarder: @unchecked Sendable {
   // @unchecked: everything is constant but the atomics; slots have one holder each.
 
@@ -40,6 +38,7 @@ final class FileForwarder: @unchecked Sendable {
     self.policy =
       sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1 ? policy : SpinPolicy(spins: 0, yields: 50)
     outage = outageMilliseconds
+    // SAFETY: the device maps the slice as long as it lives, and this object holds it.
     client = unsafe SliceClient(slice: device.slice, shape: device.shape)
   }
 
@@ -49,6 +48,7 @@ final class FileForwarder: @unchecked Sendable {
     guard case .success(let fuse) = opened else { return opened }
     let options =
       "fd=\(fuse.number),rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
+    // SAFETY: all strings are NUL-terminated and outlive the call, which copies them.
     let result = unsafe path.withCString { path in
       unsafe name.withCString { name in
         unsafe "fuse.vos".withCString { type in
@@ -66,6 +66,7 @@ final class FileForwarder: @unchecked Sendable {
   /// Takes what is mounted at `path` out of sight, if it is a mount of ours.
   static func unmount(_ path: String) {
     var status = statfs()
+    // SAFETY: the string is NUL-terminated and outlives the call. The kernel fills a local.
     let error = unsafe path.withCString {
       unsafe kernel(Int(SYS_statfs), address($0), address(&status))
     }
@@ -73,6 +74,7 @@ final class FileForwarder: @unchecked Sendable {
     guard error == Failure.notConnected || (error == 0 && status.f_type == fuseMagic) else {
       return
     }
+    // SAFETY: the string is NUL-terminated and outlives the call.
     _ = unsafe path.withCString { unsafe kernel(Int(SYS_umount2), address($0), Int(MNT_DETACH)) }
   }
 
@@ -100,11 +102,13 @@ final class FileForwarder: @unchecked Sendable {
 
     init(byteCount: Int) {
       let page = Int(VOS_PAGE_BYTES)
+      // SAFETY: fresh memory, given back by `deinit`; a thread keeps it to itself.
       unsafe request = .allocate(byteCount: byteCount, alignment: page)
       unsafe reply = .allocate(byteCount: byteCount, alignment: page)
     }
 
     deinit {
+      // SAFETY: allocated by `init`; the thread that used them has ended.
       unsafe request.deallocate()
       unsafe reply.deallocate()
     }
@@ -116,6 +120,7 @@ final class FileForwarder: @unchecked Sendable {
     let window = window(of: slot)
     let buffers = Buffers(byteCount: Int(window.capacity))
     while !ended.load(ordering: .acquiring) {
+      // SAFETY: the buffer is this thread's own, and the kernel is told its length.
       let count = unsafe kernelRetrying(
         Int(SYS_read), Int(fuse.number), address(buffers.request.baseAddress),
         buffers.request.count)
@@ -201,6 +206,7 @@ final class FileForwarder: @unchecked Sendable {
 
   /// Ends the mount and all that waits on it; the threads then find it gone.
   private func abort() {
+    // SAFETY: the string is NUL-terminated and outlives the call.
     _ = unsafe path.withCString {
       unsafe kernel(Int(SYS_umount2), address($0), Int(MNT_FORCE | MNT_DETACH))
     }
@@ -261,10 +267,14 @@ final class FileForwarder: @unchecked Sendable {
     // A file that was attached changes past the kernel: what it believes of it ends first.
     if head.opcode == FUSE_IOCTL.rawValue { disbelieve(head.nodeid) }
     // Copied once: the kernel sees what was checked, whatever the service writes meanwhile.
+    // SAFETY: `length` is at most the capacity asked for (`SliceClient`), which is the length of
+    // both the window and the buffer.
     unsafe buffers.reply.copyMemory(
       from: UnsafeRawBufferPointer(rebasing: client.bytes(data)[..<length]))
     // The reply is this request's, whatever the service says.
+    // SAFETY: `unique` lies at byte 8 of a head; the buffer is longer than that.
     unsafe buffers.reply.storeBytes(of: head.unique, toByteOffset: 8, as: UInt64.self)
+    // SAFETY: the kernel reads `length` bytes of this thread's buffer, which has them.
     let result = unsafe kernelRetrying(
       Int(SYS_write), Int(fuse.number), address(buffers.reply.baseAddress), length)
     // EINVAL: it is no reply. ENOENT: the request was interrupted meanwhile.
@@ -293,6 +303,7 @@ final class FileForwarder: @unchecked Sendable {
       // A negative offset: the attributes alone.
       fuse_notify_inval_inode_out(ino: node, off: -1, len: 0)
     )
+    // SAFETY: both structures lie one behind the other without a gap: 16 bytes and 24.
     _ = unsafe withUnsafeBytes(of: &notice) {
       unsafe kernelRetrying(
         Int(SYS_write), Int(fuse.number), address($0.baseAddress), length)
@@ -307,6 +318,7 @@ final class FileForwarder: @unchecked Sendable {
     let known = (-Int(VOS_ERRNO_LIMIT) + 1..<0).contains(error) ? error : Failure.inputOutput
     var reply = fuse_out_header(
       len: UInt32(MemoryLayout<fuse_out_header>.size), error: Int32(known), unique: head.unique)
+    // SAFETY: the kernel reads the bytes of a local.
     _ = unsafe withUnsafeBytes(of: &reply) {
       unsafe kernelRetrying(Int(SYS_write), Int(fuse.number), address($0.baseAddress), $0.count)
     }

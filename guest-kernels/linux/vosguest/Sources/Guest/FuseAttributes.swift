@@ -2,9 +2,6 @@
 import CGuest
 import Glibc
 
-// SAFETY of this file: strings and structures are locals that outlive the call; results go to
-// `FuseReply.room`.
-
 /// Attributes, plain and extended. Run as root: the client's kernel has checked the caller.
 extension FuseService {
   func giveAttributes(_ node: FuseNode, _ reply: inout FuseReply) -> Int {
@@ -30,6 +27,7 @@ extension FuseService {
 
   private func setMode(_ node: FuseNode, _ mode: UInt32) -> Int {
     guard let now = node.mode, now & S_IFMT != S_IFLNK else { return Failure.notSupported }
+    // SAFETY: the string is NUL-terminated and outlives the call.
     return unsafe node.path.withCString {
       unsafe kernelRetrying(Int(SYS_fchmodat), Int(AT_FDCWD), address($0), Int(mode & 0o7777))
     }
@@ -39,6 +37,7 @@ extension FuseService {
     let uid = what.valid & UInt32(FATTR_UID) != 0 ? Int(what.uid) : -1
     let gid = what.valid & UInt32(FATTR_GID) != 0 ? Int(what.gid) : -1
     let empty: CChar = 0
+    // SAFETY: an empty string, a local that outlives the call.
     return unsafe withUnsafePointer(to: empty) {
       unsafe kernelRetrying(
         Int(SYS_fchownat), Int(node.descriptor.number), address($0), uid, gid,
@@ -53,6 +52,7 @@ extension FuseService {
     if what.valid & UInt32(FATTR_FH) != 0, let handle = find(what.fh, node) {
       error = kernelRetrying(Int(SYS_ftruncate), Int(handle.descriptor.number), size)
     } else {
+      // SAFETY: the string is NUL-terminated and outlives the call.
       error = unsafe node.path.withCString {
         unsafe kernelRetrying(Int(SYS_truncate), address($0), size)
       }
@@ -78,6 +78,7 @@ extension FuseService {
     // What somebody set is shown as it was set.
     if what.valid & UInt32(FATTR_MTIME) != 0 { node.fastWrites.store(0, ordering: .relaxed) }
     let empty: CChar = 0
+    // SAFETY: an empty string and two times, locals that outlive the call.
     return unsafe withUnsafePointer(to: empty) {
       unsafe kernelRetrying(
         Int(SYS_utimensat), Int(node.descriptor.number), address($0), address(&times),
@@ -110,6 +111,8 @@ extension FuseService {
     else { return Failure.invalid }
     guard isAllowed(name) else { return Failure.notSupported }
     return withPath(node, name) { path, name in
+      // SAFETY: the kernel reads as many bytes as the array has; path and name are `withPath`'s,
+      // NUL-terminated.
       unsafe value.withUnsafeBytes {
         unsafe kernelRetrying(
           Int(SYS_setxattr), path, name, address($0.baseAddress), $0.count, Int(flags & 3))
@@ -151,6 +154,7 @@ extension FuseService {
   }
 
   private func withPath(_ node: FuseNode, _ name: [CChar], _ body: (Int, Int) -> Int) -> Int {
+    // SAFETY: both strings are NUL-terminated and live until `body` returns.
     unsafe node.path.withCString { path in
       unsafe name.withUnsafeBufferPointer { unsafe body(address(path), address($0.baseAddress)) }
     }
@@ -163,6 +167,7 @@ extension FuseService {
       guard count >= 0 else { return count }
       return reply.put(fuse_getxattr_out(size: UInt32(count), padding: 0))
     }
+    // SAFETY: the kernel writes at most the room's count.
     let room = unsafe reply.room
     let count = unsafe call(address(room.baseAddress), min(Int(size), room.count))
     reply.advance(count)

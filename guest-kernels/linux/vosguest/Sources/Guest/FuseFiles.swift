@@ -4,9 +4,6 @@ import CVosABI
 import Channel
 import Glibc
 
-// SAFETY of this file: the kernel is given the checked payload or room of a message, with its own
-// counts.
-
 /// Open files. A handle's number holds the life of the service that gave it and the flags of the
 /// open: a later life opens the file again by its node.
 extension FuseService {
@@ -86,6 +83,7 @@ extension FuseService {
     let flags = Int32(bitPattern: what.flags)
     let how = flags & (Self.openFlags | O_EXCL) | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK
     let result = Identity.acting(as: request.head.uid, request.head.gid) {
+      // SAFETY: `takeName` ends the name with a zero; it outlives the call.
       unsafe name.withUnsafeBufferPointer {
         unsafe kernelRetrying(
           Int(SYS_openat), Int(parent.descriptor.number), address($0.baseAddress), Int(how),
@@ -117,6 +115,7 @@ extension FuseService {
   private func isSame(_ descriptor: Descriptor, _ node: FuseNode) -> Bool {
     var ours = stat()
     var theirs = stat()
+    // SAFETY: locals of the type that fstat fills.
     return unsafe fstat(descriptor.number, &ours) == 0
       && fstat(node.descriptor.number, &theirs) == 0
       && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino
@@ -127,6 +126,7 @@ extension FuseService {
       return Failure.invalid
     }
     guard let handle = find(what.fh, node) else { return Failure.stale }
+    // SAFETY: the kernel writes at most the room's count.
     let room = unsafe reply.room
     let count = unsafe kernelRetrying(
       Int(SYS_pread64), Int(handle.descriptor.number), address(room.baseAddress),
@@ -136,10 +136,12 @@ extension FuseService {
   }
 
   func write(_ node: FuseNode, _ request: inout FuseRequest, _ reply: inout FuseReply) -> Int {
+    // SAFETY: only a count is asked.
     guard let what = request.take(fuse_write_in.self), let offset = Int(exactly: what.offset),
       unsafe Int(what.size) <= request.payload.count
     else { return Failure.invalid }
     guard let handle = find(what.fh, node) else { return Failure.stale }
+    // SAFETY: `size` is at most the payload's count, checked above.
     let count = unsafe kernelRetrying(
       Int(SYS_pwrite64), Int(handle.descriptor.number), address(request.payload.baseAddress),
       Int(what.size), offset)
@@ -211,6 +213,7 @@ extension FuseService {
       let length = Int(exactly: what.len)
     else { return Failure.invalid }
     // One answer must not take minutes: a short copy is a valid one.
+    // SAFETY: two offsets, locals that outlive the call.
     let count = unsafe kernelRetrying(
       Int(SYS_copy_file_range), Int(from.descriptor.number), address(&source),
       Int(to.descriptor.number), address(&destination), min(length, 64 << 20), 0)

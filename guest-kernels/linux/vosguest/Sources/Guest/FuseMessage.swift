@@ -2,9 +2,6 @@
 import CGuest
 import Glibc
 
-// SAFETY of this file: every access is within the buffer that the message was made of: lengths are
-// checked first.
-
 /// A FUSE request, copied out of the arena but for the bytes of a write.
 @safe
 struct FuseRequest {
@@ -23,8 +20,10 @@ struct FuseRequest {
   /// `nil` if the message is not whole.
   init?(_ bytes: UnsafeMutableRawBufferPointer, length: Int) {
     guard length >= Self.headBytes, length <= bytes.count else { return nil }
+    // SAFETY: `length` is at least a head's, and the window holds it.
     head = unsafe bytes.loadUnaligned(as: fuse_in_header.self)
     guard Int(head.len) == length else { return nil }
+    // SAFETY: slices check their bounds: `length` is at most the window's count.
     let rest = unsafe UnsafeRawBufferPointer(bytes)[Self.headBytes..<length]
     if head.opcode == FUSE_WRITE.rawValue {
       guard unsafe rest.count >= Self.writeBytes else { return nil }
@@ -43,6 +42,7 @@ struct FuseRequest {
     let size = MemoryLayout<T>.size
     guard body.count - position >= size else { return nil }
     defer { position += size }
+    // SAFETY: `size` bytes are left behind `position`, checked above.
     return unsafe body.withUnsafeBytes {
       unsafe $0.loadUnaligned(fromByteOffset: position, as: T.self)
     }
@@ -83,19 +83,25 @@ struct FuseReply {
   /// `nil` if there is no room for even an error.
   init?(_ bytes: UnsafeMutableRawBufferPointer, capacity: Int) {
     guard capacity >= Self.headBytes, capacity <= bytes.count else { return nil }
+    // SAFETY: `capacity` is at most the window's count.
     unsafe self.bytes = unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[..<capacity])
   }
 
   /// Room that is left.
   var room: UnsafeMutableRawBufferPointer {
+    // SAFETY: `length` never exceeds the window's count: `put` and `advance` see to it.
     unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[length...])
   }
 
   /// Says that the kernel has written `count` bytes into the room.
-  mutating func advance(_ count: Int) { unsafe length += max(0, min(count, bytes.count - length)) }
+  mutating func advance(_ count: Int) {
+    // SAFETY: only a count is asked.
+    unsafe length += max(0, min(count, bytes.count - length))
+  }
 
   /// Appends a structure; an error if it does not fit.
   mutating func put<T: BitwiseCopyable>(_ value: T) -> Int {
+    // SAFETY: the room has as many bytes as the structure, checked first.
     guard unsafe room.count >= MemoryLayout<T>.size else { return Failure.invalid }
     unsafe room.storeBytes(of: value, as: T.self)
     length += MemoryLayout<T>.size
@@ -104,6 +110,8 @@ struct FuseReply {
 
   /// Appends bytes; an error if they do not fit.
   mutating func put(bytes source: UnsafeRawBufferPointer) -> Int {
+    // SAFETY: the room has as many bytes as the source, checked first; they do not overlap, for the
+    // source is this process's own.
     guard unsafe room.count >= source.count else { return Failure.range }
     unsafe room.copyMemory(from: source)
     length += source.count
@@ -114,6 +122,7 @@ struct FuseReply {
   mutating func finish(unique: UInt64, error: Int) -> Int {
     if error < 0 { length = Self.headBytes }
     let head = fuse_out_header(len: UInt32(length), error: Int32(min(error, 0)), unique: unique)
+    // SAFETY: `init` refused windows shorter than a head.
     unsafe bytes.storeBytes(of: head, as: fuse_out_header.self)
     return length
   }

@@ -3,8 +3,6 @@ import CGuest
 import Glibc
 import Synchronization
 
-// SAFETY of this file: strings and structures are locals that outlive the call.
-
 /// A file, directory or other object of the export, held by an `O_PATH` descriptor.
 final class FuseNode: Sendable {
   let descriptor: Descriptor
@@ -24,6 +22,7 @@ final class FuseNode: Sendable {
 
   /// Its attributes as the client shall see them, or minus an errno.
   func attributes(_ out: inout fuse_attr) -> Int {
+    // SAFETY: a local of the type that the call fills, which outlives it.
     let result = unsafe Int(guest_attributes(descriptor.number, &out))
     let skew = fastWrites.load(ordering: .relaxed) % 1000
     if skew != 0, out.mtimensec < 999_999_000 { out.mtimensec += skew }
@@ -32,6 +31,7 @@ final class FuseNode: Sendable {
 
   var mode: UInt32? {
     var attributes = fuse_attr()
+    // SAFETY: a local of the type that the call fills, which outlives it.
     return unsafe guest_attributes(descriptor.number, &attributes) == 0 ? attributes.mode : nil
   }
 
@@ -40,6 +40,7 @@ final class FuseNode: Sendable {
   /// Opens the object itself. Only for files and directories: opening a device node or a pipe
   /// here would reach this domain's devices.
   func open(_ flags: Int32) -> Int {
+    // SAFETY: the string is NUL-terminated and outlives the call.
     unsafe path.withCString {
       unsafe kernelRetrying(
         Int(SYS_openat), Int(AT_FDCWD), address($0), Int(flags | O_CLOEXEC | O_NOCTTY), 0)
@@ -91,6 +92,7 @@ final class FuseNodes: Sendable {
     self.root = FuseNode(root, number: Self.rootNumber)
     var handle: UInt64 = 0
     var type: Int32 = 0
+    // SAFETY: two locals that the call fills; the descriptor is open.
     let hasHandles =
       unsafe guest_is_mount_root(root.number) == 1
       && guest_handle_of(root.number, &handle, &type) == 0
@@ -116,6 +118,7 @@ final class FuseNodes: Sendable {
 
   /// Makes a node of what `name` leads to in `parent`, a symbolic link for itself.
   func look(_ name: [CChar], in parent: FuseNode) -> (node: FuseNode?, error: Int) {
+    // SAFETY: `takeName` ends the name with a zero; it outlives the call.
     let result = unsafe name.withUnsafeBufferPointer {
       unsafe kernelRetrying(
         Int(SYS_openat), Int(parent.descriptor.number), address($0.baseAddress),
@@ -125,6 +128,7 @@ final class FuseNodes: Sendable {
     if let handleType {
       var handle: UInt64 = 0
       var type: Int32 = 0
+      // SAFETY: two locals that the call fills.
       let error = unsafe Int(guest_handle_of(descriptor.number, &handle, &type))
       guard error == 0, type == handleType, handle != Self.rootNumber else {
         // Another file system is mounted there: it is not part of the export.
@@ -150,6 +154,7 @@ final class FuseNodes: Sendable {
 
   private func count(_ descriptor: Descriptor) -> (node: FuseNode?, error: Int) {
     var status = stat()
+    // SAFETY: a local of the type that the call fills, which outlives it.
     let error = unsafe kernel(Int(SYS_fstat), Int(descriptor.number), address(&status))
     guard error == 0 else { return (nil, error) }
     let inode = Inode(device: UInt64(status.st_dev), number: UInt64(status.st_ino))

@@ -3,9 +3,6 @@ import CGuest
 import CVosABI
 import Glibc
 
-// SAFETY of this file: strings and structures are locals that outlive the call; results go to
-// `FuseReply.room`.
-
 /// The operations of the FUSE protocol, 7.36 (include/uapi/linux/fuse.h). Each returns 0 or minus
 /// an errno; the table returns `nil` where the protocol has no reply.
 extension FuseService {
@@ -88,6 +85,7 @@ extension FuseService {
     }
     // A write's head and a read's head share the window with the data.
     let page = Int(VOS_PAGE_BYTES)
+    // SAFETY: only a count is asked.
     let room = unsafe (reply.length + reply.room.count - page) & ~(page - 1)
     guard room >= page else { return Failure.noMemory }
     let pages = min(room / page, 256)
@@ -106,6 +104,7 @@ extension FuseService {
 
   private func fileSystem(_ reply: inout FuseReply) -> Int {
     var status = statfs()
+    // SAFETY: a local of the type that the call fills, which outlives it.
     let error = unsafe kernelRetrying(
       Int(SYS_fstatfs), Int(nodes.root.descriptor.number), address(&status))
     guard error == 0 else { return error }
@@ -173,6 +172,7 @@ extension FuseService {
   }
 
   private func readLink(_ node: FuseNode, _ reply: inout FuseReply) -> Int {
+    // SAFETY: the kernel writes at most the room's count; the path is an empty string, a local.
     let room = unsafe reply.room
     let empty: CChar = 0
     let count = unsafe withUnsafePointer(to: empty) {
@@ -190,6 +190,7 @@ extension FuseService {
     _ call: (Int, Int) -> Int
   ) -> Int {
     let error = Identity.acting(as: request.head.uid, request.head.gid) {
+      // SAFETY: `takeName` ends the name with a zero; it outlives the call.
       unsafe name.withUnsafeBufferPointer {
         unsafe call(Int(parent.descriptor.number), address($0.baseAddress))
       }
@@ -204,6 +205,7 @@ extension FuseService {
       return Failure.invalid
     }
     return make(name, in: parent, request, &reply) { directory, name in
+      // SAFETY: `takeString` ends the target with a zero; `make` gives a name that is alive.
       unsafe target.withUnsafeBufferPointer {
         unsafe kernelRetrying(Int(SYS_symlinkat), address($0.baseAddress), directory, name)
       }
@@ -234,6 +236,7 @@ extension FuseService {
 
   private func remove(_ parent: FuseNode, _ request: inout FuseRequest, flags: Int) -> Int {
     guard let name = request.takeName() else { return Failure.invalid }
+    // SAFETY: `takeName` ends the name with a zero; it outlives the call.
     return unsafe name.withUnsafeBufferPointer {
       unsafe kernelRetrying(
         Int(SYS_unlinkat), Int(parent.descriptor.number), address($0.baseAddress), flags)
@@ -249,6 +252,7 @@ extension FuseService {
     guard let (number, flags) = what, let from = request.takeName(), let to = request.takeName()
     else { return Failure.invalid }
     guard let target = nodes.find(number) else { return Failure.stale }
+    // SAFETY: `takeName` ends both names with a zero; they outlive the call.
     return unsafe from.withUnsafeBufferPointer { from in
       unsafe to.withUnsafeBufferPointer { to in
         unsafe kernelRetrying(
@@ -266,6 +270,7 @@ extension FuseService {
     }
     guard let old = nodes.find(what.oldnodeid) else { return Failure.stale }
     // By the descriptor itself, so that a name that changes meanwhile changes nothing here.
+    // SAFETY: both strings are NUL-terminated and outlive the call.
     let error = unsafe old.path.withCString { path in
       unsafe name.withUnsafeBufferPointer {
         unsafe kernelRetrying(

@@ -5,9 +5,6 @@ import Channel
 import Glibc
 import Synchronization
 
-// SAFETY of this file: the kernel is given the request's window, which `ServiceCompleter` checked,
-// with its own counts.
-
 /// An open file or directory of the export.
 final class FuseHandle: @unchecked Sendable {
   // @unchecked: the variables are only touched under the table's lock.
@@ -66,6 +63,7 @@ final class FuseService: ServiceHandler {
           limit: Self.handleLimit, generation: UInt32(truncatingIfNeeded: random >> 16))))
     umask(0)
     var limit = rlimit(rlim_cur: 1 << 17, rlim_max: 1 << 17)
+    // SAFETY: a local, which the call reads.
     unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
@@ -110,6 +108,7 @@ final class FuseService: ServiceHandler {
   func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
     switch UInt32(request.call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_FUSE: return unsafe message(request, bytes)
     case VOS_CALL_PREAD64, VOS_CALL_PWRITE64: return unsafe direct(request, bytes)
     default: return Reply(Failure.notImplemented)
@@ -131,6 +130,7 @@ final class FuseService: ServiceHandler {
   private func message(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     guard isPrivileged(request) else { return Reply(Failure.notPermitted) }
     let call = request.call
+    // SAFETY: the window holds `length` and `capacity` bytes; both refuse more.
     guard var message = unsafe FuseRequest(bytes, length: Int(call.data.length)),
       var reply = unsafe FuseReply(bytes, capacity: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
@@ -151,6 +151,8 @@ final class FuseService: ServiceHandler {
     guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
     let number = Int(handle.descriptor.number)
     if UInt32(call.number) == VOS_CALL_PREAD64 {
+      // SAFETY: the kernel writes at most `capacity` bytes, which `ServiceCompleter` checked the
+      // window to have.
       let count = unsafe kernelRetrying(
         Int(SYS_pread64), number, address(bytes.baseAddress), Int(call.data.capacity), offset)
       return Reply(count, bytes: count)
@@ -158,6 +160,7 @@ final class FuseService: ServiceHandler {
     // Before and after: whoever looks in between must see a change as well.
     handle.node.fastWrites.add(1, ordering: .relaxed)
     defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
+    // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
     return unsafe Reply(
       kernelRetrying(
         Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset))

@@ -3,8 +3,6 @@ import CGuest
 import DeviceTree
 import Glibc
 
-// SAFETY of this file: signal sets are locals.
-
 /// Process 1 of a domain: sets it up as its device tree says, keeps its daemons running, and powers
 /// it off when told to.
 enum Init {
@@ -37,6 +35,7 @@ enum Init {
   /// What process 1 waits for: a child's end, and orders (as busybox's init takes them).
   static func blockSignals() {
     var signals = sigset_t()
+    // SAFETY: a local that all three calls fill or read.
     unsafe sigemptyset(&signals)
     for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] {
       unsafe sigaddset(&signals, number)
@@ -69,6 +68,7 @@ enum Init {
     for path in mounts {
       for _ in 0..<20 {
         // The killed daemons may hold it for a moment.
+        // SAFETY: the string is NUL-terminated and outlives the call.
         let result = unsafe path.withCString { unsafe kernel(Int(SYS_umount2), address($0), 0) }
         if result != Failure.busy { break }
         System.sleep(milliseconds: 50)

@@ -3,9 +3,6 @@ import CGuest
 import CVosABI
 import Glibc
 
-// SAFETY of this file: the description is a copy; words are copied to memory of their own, freed
-// after the call.
-
 /// A program to start, as VOS_CALL_EXEC describes it.
 struct Program {
   private var arguments: [[CChar]] = []
@@ -23,7 +20,9 @@ struct Program {
     let headBytes = MemoryLayout<vos_exec>.size
     guard (headBytes...Self.byteLimit).contains(length), length <= bytes.count else { return nil }
     // Copied once; the copy is what counts.
+    // SAFETY: `length` is at most the window's count, checked above.
     let copy = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+    // SAFETY: `length` is at least the structure's size, checked above.
     let head = unsafe copy.withUnsafeBytes { unsafe $0.loadUnaligned(as: vos_exec.self) }
     guard head.argument_count > 0, head.argument_count <= Self.wordLimit,
       head.environment_count <= Self.wordLimit
@@ -56,6 +55,7 @@ struct Program {
       set("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
     }
     if value("HOME") == nil { set(uid == 0 ? "HOME=/root" : "HOME=/") }
+    // SAFETY: static text, NUL-terminated.
     if value("VOS_FAST") != "0", value("LD_PRELOAD") == nil, unsafe access(Self.library, R_OK) == 0
     {
       set("LD_PRELOAD=" + Self.library)
@@ -76,6 +76,8 @@ struct Program {
 
   /// Starts it; 0 or minus an errno.
   func start(_ child: inout guest_child) -> Int {
+    // SAFETY: `Words` keeps both lists until the program runs; the local is filled with
+    // descriptors.
     unsafe Words.with(arguments) { arguments in
       unsafe Words.with(environment) { environment in
         unsafe Int(guest_spawn(arguments, environment, uid, gid, &child))
@@ -89,12 +91,16 @@ enum Words {
   static func with<Result>(
     _ words: [[CChar]], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
   ) -> Result {
+    // SAFETY: each copy has as many bytes as its word, all of them initialized.
     let copies = unsafe words.map { word in
       let copy = UnsafeMutablePointer<CChar>.allocate(capacity: word.count)
       unsafe copy.initialize(from: word, count: word.count)
       return unsafe copy
     }
+    // SAFETY: allocated above and not yet given back.
     defer { unsafe copies.forEach { unsafe $0.deallocate() } }
+    // SAFETY: the list holds the copies and ends with a null; copies and list live until `body` has
+    // returned, and a list that ends with a null has a first element.
     var list: [UnsafeMutablePointer<CChar>?] = unsafe copies.map { unsafe $0 }
     unsafe list.append(nil)
     return unsafe list.withUnsafeBufferPointer { unsafe body($0.baseAddress!) }
@@ -103,6 +109,7 @@ enum Words {
   static func with<Result>(
     _ words: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
   ) -> Result {
+    // SAFETY: passed on: `body` gets a list that lives as long as it runs.
     unsafe with(words.map { $0.utf8.map { CChar(bitPattern: $0) } + [0] }, unsafe body)
   }
 }

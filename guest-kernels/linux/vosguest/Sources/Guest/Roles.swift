@@ -3,8 +3,6 @@ import CGuest
 import DeviceTree
 import Glibc
 
-// SAFETY of this file: strings and structures are locals that outlive the call.
-
 /// A program that process 1 keeps running.
 struct Daemon {
   let arguments: [String]
@@ -79,6 +77,7 @@ enum Roles {
   // MARK: Storage
 
   private static func mount(_ storage: DomainDescription.Storage, at export: String) -> Bool {
+    // SAFETY: the string is NUL-terminated and outlives the call.
     guard wait(milliseconds: patienceMilliseconds, { unsafe access(storage.source, F_OK) == 0 })
     else {
       System.log("the device \(storage.source) did not appear")
@@ -110,6 +109,7 @@ enum Roles {
       System.log("no network interface appeared")
       return false
     }
+    // SAFETY: Swift strings become NUL-terminated ones that outlive the calls.
     guard unsafe check(guest_link_up(name), "bring up \(name)"),
       unsafe check(guest_set_address(name, address, prefix), "give \(name) its address")
     else { return false }
@@ -134,6 +134,7 @@ enum Roles {
   static func parse(_ text: String) -> (UInt32, Int32)? {
     let parts = text.split(separator: "/")
     var address = in_addr()
+    // SAFETY: the string outlives the call, which fills a local of 4 bytes.
     guard parts.count == 2, let prefix = Int32(parts[1]), (0...32).contains(prefix),
       unsafe inet_pton(AF_INET, String(parts[0]), &address) == 1
     else { return nil }
@@ -142,6 +143,8 @@ enum Roles {
 
   /// The first interface, by name, that a device is behind.
   private static func interface() -> String? {
+    // SAFETY: the stream is open; an entry is valid until the next `readdir`, and its name ends
+    // within it.
     guard let folder = unsafe opendir("/sys/class/net") else { return nil }
     defer { unsafe closedir(folder) }
     var names: [String] = []
@@ -149,6 +152,7 @@ enum Roles {
       let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) {
         unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
       }
+      // SAFETY: the string is NUL-terminated and outlives the call.
       if unsafe access("/sys/class/net/\(name)/device", F_OK) == 0 { names.append(name) }
     }
     return names.min()

@@ -4,9 +4,6 @@ import Channel
 import Glibc
 import Synchronization
 
-// SAFETY of this file: `lead` is one mutex for the loop's life; windows come checked from
-// `ServiceCompleter`.
-
 /// What a service does with calls. All methods may be called by any of the loop's threads.
 protocol ServiceHandler: AnyObject, Sendable {
   /// Whether the call may wait for a disk or the like: then another thread polls meanwhile.
@@ -88,6 +85,8 @@ final class ServiceLoop: @unchecked Sendable {
     port = ServicePort(region: device.region)
     completer = port.completer
     events = Mutex(EventProducer(region: device.region))
+    // SAFETY: allocated for one mutex, which is never moved and never freed: the loop lives as long
+    // as the daemon.
     unsafe pthread_mutex_init(lead, nil)
   }
 
@@ -98,6 +97,7 @@ final class ServiceLoop: @unchecked Sendable {
     device.ring(VOS_PEER_CLIENT)
     device.ring(VOS_PEER_HOST)
     running.add(1, ordering: .relaxed)
+    // SAFETY: `lead` is initialized, and this thread does not hold it.
     unsafe pthread_mutex_lock(lead)
     serve()
     while running.load(ordering: .acquiring) > 0 { System.sleep(milliseconds: 1) }
@@ -115,6 +115,7 @@ final class ServiceLoop: @unchecked Sendable {
 
   /// The window of a request that is not answered yet.
   func bytes(_ request: Request) -> UnsafeMutableRawBufferPointer {
+    // SAFETY: the request is not answered yet: its window is still the call's.
     unsafe completer.bytes(request)
   }
 
@@ -138,6 +139,7 @@ final class ServiceLoop: @unchecked Sendable {
         stop()
       }
     }
+    // SAFETY: this thread holds `lead`: it was called with it.
     unsafe pthread_mutex_unlock(lead)
     running.subtract(1, ordering: .releasing)
   }
@@ -154,6 +156,7 @@ final class ServiceLoop: @unchecked Sendable {
     case .later: break
     case .here: execute(request)
     case .elsewhere:
+      // SAFETY: this thread holds `lead`: it leads.
       unsafe pthread_mutex_unlock(lead)
       execute(request)
       while let next = nextQueued() { execute(next) }
@@ -197,6 +200,7 @@ final class ServiceLoop: @unchecked Sendable {
 
   /// Waits for the lead.
   private func follow() {
+    // SAFETY: `lead` is initialized, and this thread does not hold it.
     unsafe pthread_mutex_lock(lead)
     pool.withLock { $0.followers -= 1 }
   }
@@ -210,6 +214,7 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   private func execute(_ request: Request) {
+    // SAFETY: the port handed the request out with a checked window, and it is not answered yet.
     if let reply = unsafe handler.handle(request, completer.bytes(request)) {
       finish(request, reply)
     }

@@ -3,8 +3,6 @@ import CGuest
 import DeviceTree
 import Glibc
 
-// SAFETY of this file: strings and structures are locals that outlive the call.
-
 /// The steps of a domain's start that do not hang on its role.
 enum Setup {
   static func mounts() {
@@ -15,6 +13,7 @@ enum Setup {
     mount("tmpfs", "/dev/shm", "tmpfs", "mode=1777")
     mount("tmpfs", "/tmp", "tmpfs", "mode=1777")
     mount("tmpfs", "/run", "tmpfs", "mode=0755")
+    // SAFETY: static text, NUL-terminated.
     _ = unsafe symlink("/proc/self/fd", "/dev/fd")
     _ = unsafe symlink("/proc/self/fd/0", "/dev/stdin")
     _ = unsafe symlink("/proc/self/fd/1", "/dev/stdout")
@@ -27,7 +26,9 @@ enum Setup {
   static func mount(
     _ source: String, _ target: String, _ type: String, _ options: String, flags: Int = 0
   ) -> Int {
+    // SAFETY: the string is NUL-terminated and outlives the call.
     _ = unsafe mkdir(target, 0o755)
+    // SAFETY: all four strings are NUL-terminated and outlive the call, which copies them.
     let result = unsafe source.withCString { source in
       unsafe target.withCString { target in
         unsafe type.withCString { type in
@@ -50,6 +51,7 @@ enum Setup {
     }
     for number: Int32 in 0...2 { dup2(console.number, number) }
     // 0 to 2 stay; should the console itself be one of them, it must not be closed.
+    // SAFETY: never released: descriptors 0 to 2 stay open as long as the process.
     if console.number <= 2 { _ = unsafe Unmanaged.passRetained(console) }
   }
 
@@ -60,6 +62,7 @@ enum Setup {
     // Ctrl-Alt-Del becomes a signal to us.
     kernel(Int(SYS_reboot), 0xfee1_dead, 0x2812_1969, 0)
     umask(0o022)
+    // SAFETY: static text, NUL-terminated.
     _ = unsafe chdir("/")
   }
 
@@ -93,11 +96,14 @@ enum Setup {
 
   static func identity(_ domain: DomainDescription) {
     var name = domain.domain
+    // SAFETY: the kernel reads the bytes of a local, as many as it has.
     _ = name.withUTF8 { unsafe kernel(Int(SYS_sethostname), address($0.baseAddress), $0.count) }
     Descriptor.write(domain.domain + "\n", to: "/etc/hostname")
+    // SAFETY: static text, NUL-terminated.
     if unsafe access("/etc/hosts", F_OK) != 0 {
       Descriptor.write("127.0.0.1 localhost \(domain.domain)\n::1 localhost\n", to: "/etc/hosts")
     }
+    // SAFETY: static text, NUL-terminated.
     let error = unsafe guest_link_up("lo")
     // In the primary AF_INET is the network domain's: there is no loopback of our own to ask.
     if error < 0, !domain.roles.contains(.primary) { System.log("loopback: errno \(-error)") }
@@ -110,6 +116,7 @@ enum Setup {
   /// Those of the image, those of the device tree with what they need, then our own.
   static func modules(_ domain: DomainDescription) {
     var name = utsname()
+    // SAFETY: a local that the call fills; its names end within it.
     unsafe uname(&name)
     let release = unsafe withUnsafeBytes(of: &name.release) {
       unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
@@ -122,6 +129,7 @@ enum Setup {
     for module in domain.modules where module != "vos" {
       for path in needs[plainName(module)] ?? [] { load(folder + "/" + path) }
     }
+    // SAFETY: the string is NUL-terminated and outlives the call.
     if unsafe access(ourModule, R_OK) == 0 { load(ourModule) }
   }
 
@@ -153,6 +161,7 @@ enum Setup {
       System.log("cannot open the module \(path)")
       return
     }
+    // SAFETY: an empty string that outlives the call.
     let result = unsafe "".withCString {
       unsafe kernel(Int(SYS_finit_module), Int(file.number), address($0), 0)
     }

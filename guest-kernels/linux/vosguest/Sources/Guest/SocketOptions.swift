@@ -4,9 +4,6 @@ import CVosABI
 import Channel
 import Glibc
 
-// SAFETY of this file: the kernel is given locals, and windows that hold at least the bytes that it
-// is told of.
-
 /// Options and ioctls. Those that hold a pointer or a descriptor would name memory and files of
 /// this process, not of the caller's: they are refused, whatever level they are on.
 extension SocketService {
@@ -48,6 +45,7 @@ extension SocketService {
     let length = Int(call.data.length)
     guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
     guard length <= Self.valueLimit else { return Reply(Failure.invalid) }
+    // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
     return unsafe Reply(
       kernel(
         Int(SYS_setsockopt), Int(socket.descriptor.number), Int(level), Int(option),
@@ -62,6 +60,7 @@ extension SocketService {
     guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
     var length = socklen_t(min(Int(call.data.capacity), Self.valueLimit))
     let room = length
+    // SAFETY: the kernel writes at most `length` bytes, which is at most the window's capacity.
     let result = unsafe kernel(
       Int(SYS_getsockopt), Int(socket.descriptor.number), Int(level), Int(option),
       address(bytes.baseAddress), address(&length))
@@ -75,11 +74,13 @@ extension SocketService {
     0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8970, 0x8942,
   ]
   private static let interfaceList: UInt64 = 0x8912
+  // SAFETY: only a size is asked.
   private static let interfaceBytes = unsafe MemoryLayout<ifreq>.size
 
   func control(_ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     let number = Int(socket.descriptor.number)
     let request = call.arguments.0
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     if request == Self.interfaceList { return unsafe interfaces(call, number, bytes) }
     let size: Int
     if Self.questionsOfInteger.contains(request) {
@@ -91,6 +92,8 @@ extension SocketService {
       return Reply(Failure.notPermitted)
     }
     guard Int(call.data.capacity) >= size else { return Reply(Failure.invalid) }
+    // SAFETY: `size` bytes are what this command reads and writes; the window has them, checked
+    // above.
     let result = unsafe kernel(Int(SYS_ioctl), number, Int(request), address(bytes.baseAddress))
     return Reply(result, bytes: result < 0 ? 0 : size)
   }
@@ -101,6 +104,8 @@ extension SocketService {
   ) -> Reply {
     let room = Int(call.data.capacity) / Self.interfaceBytes * Self.interfaceBytes
     // struct ifconf: length, padding, pointer.
+    // SAFETY: `room` is at most the window's capacity, and the kernel writes no more than it is
+    // told; the list is a local.
     var list: (Int32, Int32, Int) = unsafe (Int32(clamping: room), 0, address(bytes.baseAddress))
     let result = unsafe kernel(Int(SYS_ioctl), number, Int(Self.interfaceList), address(&list))
     return Reply(result, bytes: result < 0 ? 0 : min(Int(list.0), room))

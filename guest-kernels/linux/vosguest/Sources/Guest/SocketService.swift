@@ -5,9 +5,6 @@ import Channel
 import Glibc
 import Synchronization
 
-// SAFETY of this file: the kernel is given locals, and windows that `ServiceCompleter` checked,
-// with their own counts.
-
 /// Serves sockets: calls come from the client's kernel over slice 0, and from processes over
 /// slices to which a socket was attached. Sockets never block; readiness is told by events.
 ///
@@ -83,8 +80,10 @@ final class SocketService: ServiceHandler {
     guard let socket = socket(call.object, for: request) else {
       return Reply(Failure.badDescriptor)
     }
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     if let reply = unsafe transfer(request, socket, bytes) { return reply }
     guard request.slice == 0 else { return Reply(Failure.notPermitted) }
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     return unsafe manage(call, socket, bytes)
   }
 
@@ -106,6 +105,7 @@ final class SocketService: ServiceHandler {
   ) -> Reply? {
     let call = request.call
     return switch UInt32(call.number) {
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_READ: unsafe receive(call, socket, bytes)
     case VOS_CALL_WRITE: unsafe send(call, socket, bytes)
     case VOS_CALL_SENDMSG:
@@ -123,6 +123,7 @@ final class SocketService: ServiceHandler {
     let number = Int(socket.descriptor.number)
     switch UInt32(call.number) {
     case VOS_CALL_CLOSE: return remove(call.object)
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_BIND, VOS_CALL_CONNECT: return unsafe giveAddress(call, socket, bytes)
     case VOS_CALL_LISTEN:
       return Reply(
@@ -130,6 +131,7 @@ final class SocketService: ServiceHandler {
     case VOS_CALL_SHUTDOWN:
       return Reply(
         kernel(Int(SYS_shutdown), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
+    // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_ACCEPT4: return unsafe accept(call, socket, bytes)
     case VOS_CALL_GETSOCKNAME: return unsafe takeAddress(Int(SYS_getsockname), socket, bytes)
     case VOS_CALL_GETPEERNAME: return unsafe takeAddress(Int(SYS_getpeername), socket, bytes)
@@ -180,6 +182,7 @@ final class SocketService: ServiceHandler {
   private func close(_ socket: Socket) {
     var linger = linger()
     var size = socklen_t(MemoryLayout<linger>.size)
+    // SAFETY: locals of the type and size that the option has.
     let lingers =
       unsafe getsockopt(socket.descriptor.number, SOL_SOCKET, SO_LINGER, &linger, &size) == 0
       && linger.l_onoff != 0 && linger.l_linger > 0
@@ -202,6 +205,7 @@ final class SocketService: ServiceHandler {
     let wanted = UInt32(truncatingIfNeeded: call.arguments.0) & Self.pollable
     var interest = pollfd(
       fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
+    // SAFETY: one `pollfd`, a local.
     let result = unsafe kernel(Int(SYS_poll), address(&interest), 1, 0)
     guard result >= 0 else { return Reply(result) }
     let ready = UInt32(UInt16(bitPattern: interest.revents))
@@ -218,8 +222,10 @@ final class SocketService: ServiceHandler {
   private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
     table.withLock { _ in
       socket.armed |= events
+      // SAFETY: makes a value; the union in it is written as the 64-bit token that `tell` reads.
       var event = unsafe guest_event(socket.armed | EPOLLONESHOT.rawValue, number)
       let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
+      // SAFETY: the kernel copies the event, a local, before it returns.
       let result = unsafe kernel(
         Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
         address(&event))
@@ -228,8 +234,10 @@ final class SocketService: ServiceHandler {
   }
 
   private func watch() {
+    // SAFETY: all zero is a valid event.
     var events = unsafe [epoll_event](repeating: epoll_event(), count: 64)
     while true {
+      // SAFETY: the kernel writes at most the array's count.
       let count = unsafe events.withUnsafeMutableBufferPointer {
         unsafe kernel(
           Int(SYS_epoll_wait), Int(epoll.number), address($0.baseAddress), $0.count, -1)
@@ -238,11 +246,13 @@ final class SocketService: ServiceHandler {
         if count != Failure.interrupted { System.sleep(milliseconds: 10) }
         continue
       }
+      // SAFETY: the kernel filled `count` of the array's events.
       for index in 0..<count { unsafe tell(&events[index]) }
     }
   }
 
   private func tell(_ event: inout epoll_event) {
+    // SAFETY: the kernel filled the event; its token is the one that `arm` gave it.
     let number = unsafe guest_event_token(&event)
     let ready = unsafe event.events
     let cookie: UInt64? = table.withLock { table in

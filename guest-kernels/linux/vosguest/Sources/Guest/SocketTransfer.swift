@@ -4,9 +4,6 @@ import CVosABI
 import Channel
 import Glibc
 
-// SAFETY of this file: the kernel is given locals, and parts of windows that `ServiceCompleter` or
-// `Head` checked.
-
 /// Moving bytes and addresses: the kernel reads and writes the arena directly, so payload is
 /// copied once; whatever is looked at here is copied first.
 extension SocketService {
@@ -25,6 +22,7 @@ extension SocketService {
   ) -> Reply {
     let flags = UInt32(truncatingIfNeeded: call.arguments.0) & Self.receiveFlags
     let room = Int(call.data.capacity)
+    // SAFETY: the kernel writes at most `room` bytes, which is the window's checked capacity.
     let count = unsafe kernel(
       Int(SYS_recvfrom), Int(socket.descriptor.number), address(bytes.baseAddress), room,
       Int(flags) | Self.always)
@@ -33,6 +31,7 @@ extension SocketService {
 
   func send(_ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     let flags = UInt32(truncatingIfNeeded: call.arguments.0) & Self.sendFlags
+    // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
     return unsafe Reply(
       kernel(
         Int(SYS_sendto), Int(socket.descriptor.number), address(bytes.baseAddress),
@@ -48,6 +47,7 @@ extension SocketService {
     init?(_ bytes: UnsafeMutableRawBufferPointer, length: Int, room: Int) {
       guard length >= SocketService.headBytes, room >= SocketService.headBytes else { return nil }
       // Copied once; the copy is what counts.
+      // SAFETY: `length` and `room` are at least the structure's size.
       message = unsafe bytes.loadUnaligned(as: vos_message.self)
       // 64-bit sums of 32-bit numbers: nothing overflows.
       let control = (Int(message.control_length) + 7) & ~7
@@ -63,14 +63,18 @@ extension SocketService {
     _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
     let length = Int(call.data.length)
+    // SAFETY: the window holds `length` bytes.
     guard let base = bytes.baseAddress, var head = unsafe Head(bytes, length: length, room: length)
     else {
       return Reply(Failure.invalid)
     }
     let nameLength = head.message.name_length
     let flags = Int(head.message.flags & Self.sendFlags) | Self.always
+    // SAFETY: `Head` checked that the payload lies within the window.
     var part = unsafe iovec(
       iov_base: base + head.payloadOffset, iov_len: Int(head.message.payload_length))
+    // SAFETY: name, vector and message are locals that outlive the call; control and payload lie
+    // within the window, as `Head` checked.
     let result = unsafe withUnsafeMutablePointer(to: &head.message.name) { name in
       unsafe withUnsafeMutablePointer(to: &part) { part in
         var message = unsafe msghdr()
@@ -92,14 +96,18 @@ extension SocketService {
   func receiveMessage(
     _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
+    // SAFETY: the window holds `length` bytes to read and `capacity` to write.
     guard let base = bytes.baseAddress,
       let head = unsafe Head(bytes, length: Int(call.data.length), room: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
     var out = vos_message()
     let flags = Int(head.message.flags & Self.receiveFlags) | Self.always
     let room = Int(head.message.payload_length)
+    // SAFETY: `Head` checked that the payload lies within the window; all zero is a valid message.
     var part = unsafe iovec(iov_base: base + head.payloadOffset, iov_len: room)
     var message = unsafe msghdr()
+    // SAFETY: name, vector and message are locals that outlive the call; control and payload lie
+    // within the window, as `Head` checked.
     let result = unsafe withUnsafeMutablePointer(to: &out.name) { name in
       unsafe withUnsafeMutablePointer(to: &part) { part in
         unsafe message.msg_name = UnsafeMutableRawPointer(name)
@@ -115,11 +123,13 @@ extension SocketService {
       }
     }
     guard result >= 0 else { return Reply(result) }
+    // SAFETY: the kernel filled the message.
     out.flags = unsafe UInt32(bitPattern: message.msg_flags)
     out.name_length =
       unsafe head.message.name_length == 0 ? 0 : min(message.msg_namelen, VOS_ADDRESS_BYTES)
     out.control_length = unsafe UInt32(message.msg_controllen)
     out.payload_length = UInt32(min(result, room))
+    // SAFETY: `Head` refused windows shorter than the structure.
     unsafe bytes.storeBytes(of: out, as: vos_message.self)
     return Reply(result, bytes: head.payloadOffset + min(result, room))
   }
@@ -131,6 +141,7 @@ extension SocketService {
     let length = Int(call.data.length)
     guard length <= Int(VOS_ADDRESS_BYTES) else { return Reply(Failure.invalid) }
     let number = UInt32(call.number) == VOS_CALL_BIND ? Int(SYS_bind) : Int(SYS_connect)
+    // SAFETY: the kernel reads `length` bytes, which the window has.
     return unsafe Reply(
       kernel(number, Int(socket.descriptor.number), address(bytes.baseAddress), length))
   }
@@ -141,6 +152,7 @@ extension SocketService {
   ) -> Reply {
     var length = socklen_t(min(bytes.count, Int(VOS_ADDRESS_BYTES)))
     let room = length
+    // SAFETY: the kernel writes at most `length` bytes, which is at most the window's count.
     let result = unsafe kernel(
       number, Int(socket.descriptor.number), address(bytes.baseAddress), address(&length))
     return Reply(result, bytes: result < 0 ? 0 : Int(min(length, room)))
@@ -150,6 +162,7 @@ extension SocketService {
     var length = socklen_t(min(Int(call.data.capacity), Int(VOS_ADDRESS_BYTES)))
     let room = length
     let flags = Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    // SAFETY: the kernel writes at most `length` bytes, which is at most the window's capacity.
     let result = unsafe kernel(
       Int(SYS_accept4), Int(socket.descriptor.number), address(bytes.baseAddress),
       address(&length), Int(flags))

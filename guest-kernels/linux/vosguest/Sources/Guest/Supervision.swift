@@ -3,8 +3,6 @@ import CGuest
 import DeviceTree
 import Glibc
 
-// SAFETY of this file: signal sets and word lists are locals that outlive the call.
-
 /// Keeps daemons running, takes the exit status of every orphan, obeys the orders of process 1.
 struct Supervision {
   private struct Kept {
@@ -47,6 +45,7 @@ struct Supervision {
   private static func launch(_ one: inout Kept) {
     one.started = System.milliseconds()
     one.due = 0
+    // SAFETY: `Words` keeps both lists until the program runs.
     one.pid = unsafe Words.with(one.daemon.arguments) { arguments in
       unsafe Words.with(environment) { environment in
         unsafe guest_start(Roles.program, arguments, environment, -1)
@@ -62,6 +61,7 @@ struct Supervision {
   /// Runs until the domain is powered off.
   mutating func loop() -> Never {
     var orders = sigset_t()
+    // SAFETY: a local that each call fills or reads.
     unsafe sigemptyset(&orders)
     for number in [SIGCHLD, SIGUSR1, SIGUSR2, SIGTERM, SIGINT] { unsafe sigaddset(&orders, number) }
     while true {
@@ -72,6 +72,7 @@ struct Supervision {
       }
       var patience = timespec(tv_sec: 0, tv_nsec: 100_000_000)
       if kept.allSatisfy({ $0.pid != 0 }) { patience = timespec(tv_sec: 10, tv_nsec: 0) }
+      // SAFETY: locals that outlive the call; no information is asked.
       switch unsafe sigtimedwait(&orders, nil, &patience) {
       // USR1 halts, USR2 powers off, TERM restarts in busybox's init; Ctrl-Alt-Del is INT.
       case SIGUSR1, SIGUSR2, SIGINT: Init.powerOff(mounts: domain.map(Roles.mounts) ?? [])
@@ -84,6 +85,7 @@ struct Supervision {
   private mutating func reap() {
     var status: Int32 = 0
     while true {
+      // SAFETY: a local of the type that the call fills, which outlives it.
       let pid = unsafe waitpid(-1, &status, WNOHANG)
       if pid <= 0 { return }
       if pid == shell { shell = 0 }
@@ -107,6 +109,7 @@ struct Supervision {
     guard let console = Descriptor.open("/dev/console", O_RDWR | O_NOCTTY).descriptor else {
       return
     }
+    // SAFETY: `Words` keeps both lists until the program runs.
     shell = unsafe Words.with(["-sh"]) { arguments in
       unsafe Words.with(Self.environment) { environment in
         unsafe guest_start("/bin/sh", arguments, environment, console.number)

@@ -3,9 +3,6 @@ import CGuest
 import Glibc
 import Synchronization
 
-// SAFETY of this file: addresses are of locals and buffers that outlive the call, with their own
-// counts.
-
 /// Errnos that are made here (x86-64 Linux).
 enum Failure {
   static let notPermitted = -1
@@ -78,6 +75,7 @@ final class Descriptor: Sendable {
 
   /// Opens `path`, close-on-exec.
   static func open(_ path: String, _ flags: Int32, mode: Int = 0o644) -> Result {
+    // SAFETY: the string is NUL-terminated and outlives the call.
     let result = unsafe path.withCString {
       unsafe kernelRetrying(
         Int(SYS_openat), Int(AT_FDCWD), address($0), Int(flags | O_CLOEXEC), mode)
@@ -102,6 +100,7 @@ final class Descriptor: Sendable {
     var bytes: [UInt8] = []
     var piece = [UInt8](repeating: 0, count: 65536)
     while bytes.count < maximum {
+      // SAFETY: the kernel writes at most the array's count.
       let count = unsafe piece.withUnsafeMutableBytes {
         unsafe kernelRetrying(Int(SYS_read), Int(file.number), address($0.baseAddress), $0.count)
       }
@@ -117,6 +116,7 @@ final class Descriptor: Sendable {
     guard let file = open(path, O_WRONLY | O_CREAT | O_TRUNC).descriptor else { return false }
     var text = text
     return text.withUTF8 {
+      // SAFETY: the kernel reads the string's own bytes.
       unsafe kernelRetrying(Int(SYS_write), Int(file.number), address($0.baseAddress), $0.count)
         == $0.count
     }
@@ -135,10 +135,12 @@ enum System {
   static func startThread(_ body: @escaping @Sendable () -> Void) -> Bool {
     var thread = pthread_t()
     var attributes = pthread_attr_t()
+    // SAFETY: a local, initialized by the first call and destroyed by the last.
     unsafe pthread_attr_init(&attributes)
     unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
     unsafe pthread_attr_setstacksize(&attributes, 256 << 10)
     defer { unsafe pthread_attr_destroy(&attributes) }
+    // SAFETY: retained for the thread, which takes it over; released here if there is no thread.
     let box = unsafe Unmanaged.passRetained(Body(body))
     let result = unsafe pthread_create(
       &thread, &attributes,
@@ -154,6 +156,7 @@ enum System {
   /// Milliseconds of a clock that never goes back.
   static func milliseconds() -> UInt64 {
     var time = timespec()
+    // SAFETY: a local of the type that the call fills, which outlives it.
     unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
     return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
   }
@@ -165,6 +168,7 @@ enum System {
   /// 16 bits that differ from life to life.
   static func random() -> UInt64 {
     var value: UInt64 = 0
+    // SAFETY: the kernel writes the 8 bytes of a local.
     _ = unsafe withUnsafeMutableBytes(of: &value) {
       unsafe kernelRetrying(Int(SYS_getrandom), address($0.baseAddress), 8)
     }
@@ -174,6 +178,7 @@ enum System {
   /// One line on standard error, which is the console.
   static func log(_ text: String) {
     var line = "vosguest: " + text + "\n"
+    // SAFETY: the kernel reads the string's own bytes.
     line.withUTF8 { _ = unsafe kernel(Int(SYS_write), 2, address($0.baseAddress), $0.count) }
   }
 }

@@ -287,10 +287,11 @@ import Testing
   private func privilegedCalls() throws -> [Privileged] {
     let datagram = try socket(Int32(SOCK_DGRAM.rawValue))
     let (six, other) = (try pairOf6(), try socket(Int32(SOCK_DGRAM.rawValue)))
-    let target = loopback(port: try { () throws -> UInt16 in
-      #expect(try caller.call(VOS_CALL_BIND, other, data: loopback(port: 0)).result == 0)
-      return try port(of: other)
-    }())
+    let target = loopback(
+      port: try { () throws -> UInt16 in
+        #expect(try caller.call(VOS_CALL_BIND, other, data: loopback(port: 0)).result == 0)
+        return try port(of: other)
+      }())
     #expect(try caller.call(VOS_CALL_CONNECT, datagram, data: target).result == 0)
     func send(_ what: String, _ object: UInt64, _ bytes: [UInt8]) -> Privileged {
       Privileged(what, .raw) {

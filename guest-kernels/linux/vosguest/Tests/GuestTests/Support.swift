@@ -120,3 +120,66 @@ func scratchFolder() throws -> String {
   try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   return path
 }
+
+/// A service that answers FUSE messages as it likes.
+final class Liar: ServiceHandler {
+  typealias Answer = @Sendable (fuse_in_header, UnsafeMutableRawBufferPointer) -> Reply
+
+  private let answer: Answer
+
+  init(_ answer: @escaping Answer) { self.answer = answer }
+
+  func mayBlock(_ call: Call) -> Bool { false }
+
+  func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
+    answer(bytes.loadUnaligned(as: fuse_in_header.self), bytes)
+  }
+
+  func adopted(_ slice: Int, generation: UInt32) {}
+  func died(_ slice: Int, generation: UInt32) {}
+
+  /// A whole reply to FUSE_INIT.
+  static func answer(
+    _ bytes: UnsafeMutableRawBufferPointer, _ request: fuse_in_header, error: Int32 = 0,
+    version: (UInt32, UInt32) = (7, 36)
+  ) -> Reply {
+    let headBytes = MemoryLayout<fuse_out_header>.size
+    var out = fuse_init_out()
+    (out.major, out.minor) = version
+    let length = error == 0 ? headBytes + MemoryLayout<fuse_init_out>.size : headBytes
+    let head = fuse_out_header(len: UInt32(length), error: error, unique: request.unique)
+    bytes.storeBytes(of: head, as: fuse_out_header.self)
+    bytes.storeBytes(of: out, toByteOffset: headBytes, as: fuse_init_out.self)
+    return Reply(0, bytes: length)
+  }
+}
+
+/// A mount that a `Liar` serves.
+final class Lied {
+  let mount: String
+  private let served: Served<Liar>
+  private let ended = DispatchSemaphore(value: 0)
+
+  init(_ liar: Liar) throws {
+    let channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
+    channel.giveOut(1)
+    mount = try scratchFolder()
+    served = try Served(channel) { _ in liar }
+    let fuse = try the(FileForwarder.mount(at: mount, name: "test").descriptor)
+    let forwarder = FileForwarder(
+      MemoryChannel.Client(channel, slice: 1), fuse: fuse, mountedAt: mount)
+    let ended = ended
+    System.startThread {
+      forwarder.run(threads: 1)
+      ended.signal()
+    }
+  }
+
+  /// Whether the forwarder ends by itself; long before a lost one would be noticed.
+  func ends() -> Bool { ended.wait(timeout: .now() + 20) == .success }
+
+  deinit {
+    _ = try? shell("umount -l \(mount) 2>/dev/null || true")
+    served.stop()
+  }
+}
