@@ -75,6 +75,19 @@ void clinux_release_free_memory(void)
 	malloc_trim(0);
 }
 
+void clinux_use_one_heap(void)
+{
+	mallopt(M_ARENA_MAX, 1);
+}
+
+int clinux_install_filter(const struct sock_filter *program, unsigned short count)
+{
+	struct sock_fprog filter = { .len = count, .filter = (struct sock_filter *)program };
+
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+			    SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_TSYNC_ESRCH, &filter);
+}
+
 int clinux_memfd_create(const char *name, unsigned int flags)
 {
 	return memfd_create(name, flags);

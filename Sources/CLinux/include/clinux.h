@@ -67,6 +67,7 @@ int clinux_get_processors(unsigned char *set, size_t count);
 int clinux_set_processors(const unsigned char *set, size_t count);
 
 #include "clinux_kvm.h"
+#include "clinux_seccomp.h"
 #include "clinux_vfio.h"
 
 #endif /* CLINUX_H */
