@@ -99,6 +99,11 @@ let fakeMonitor = Target.executableTarget(
   name: "vosfakevmm", dependencies: ["CVosABI", "Channel", "LaunchPlan", "LinuxSystem"],
   path: "Tests/FakeMonitor", swiftSettings: strict)
 
+/// Binds itself as vosvmm does and then makes one call, for tests of the filter.
+let filterProbe = Target.executableTarget(
+  name: "vosfilterprobe", dependencies: ["CLinux", "LinuxSystem", "Machine"],
+  path: "Tests/FilterProbe", swiftSettings: strict)
+
 func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
   .testTarget(
     name: name + "Tests", dependencies: [.target(name: name)] + dependencies,
@@ -122,6 +127,7 @@ let package = Package(
   ],
   targets: libraries + executables + [
     fakeMonitor,
+    filterProbe,
     tests("LinuxSystem"),
     tests("KVM", "CLinux", "LinuxSystem"),
     tests("Channel", "CVosABI"),
@@ -131,7 +137,9 @@ let package = Package(
     tests("DeviceTree"),
     tests("Boot", "DeviceModel"),
     tests("LaunchPlan"),
-    tests("Machine", "DeviceModel", "KVM", "LaunchPlan", "LinuxSystem"),
+    tests(
+      "Machine", "CLinux", "DeviceModel", "KVM", "LaunchPlan", "LinuxSystem", "vosfilterprobe",
+      "vosvmm"),
     .testTarget(
       name: "MicroGuestTests", dependencies: ["Channel", "DeviceTree", "MicroHost"],
       swiftSettings: [.enableUpcomingFeature("ExistentialAny")]),

@@ -11,6 +11,8 @@ struct CPUSurroundings: Sendable {
   let memory: Bus
   /// Takes the first outcome; every CPU stops then.
   let ending: Ending
+  /// What every CPU's thread passes before it runs the guest.
+  let gate = StartingGate()
 }
 
 /// A virtual CPU and the thread that runs it.
@@ -68,6 +70,10 @@ final class CPUThread: Sendable {
 
   fileprivate func main(_ surroundings: CPUSurroundings) {
     Self.acceptStopSignal()
+    guard surroundings.gate.pass() else {
+      hasEnded.store(true, ordering: .releasing)
+      return
+    }
     while let outcome = step(surroundings) {
       if case .ended(let outcome) = outcome {
         surroundings.ending.end(outcome)

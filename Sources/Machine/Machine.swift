@@ -12,7 +12,8 @@ internal import PCI
 /// One domain's virtual machine: put together from a launch plan, then run once.
 ///
 /// `init` does everything that needs rights and starts no thread, so that the process can drop its
-/// rights before `run`.
+/// rights before `run`. `run` starts all threads and then lets the process give up system calls, before
+/// the first instruction of the guest.
 ///
 /// Threads: one for each CPU, and the caller of `run`, which waits for events from outside. Lock
 /// order: a device's lock, the PCI bus's, the interrupt routing's; the console's queue comes last.
@@ -268,17 +269,20 @@ public final class Machine {
 
   /// Runs the guest to its end. `supervisor` is told what happens and may say `stop`.
   ///
-  /// Call it once.
-  public func run(supervisor: consuming MessageSocket) throws(MachineError) -> Outcome {
+  /// Call it once. `confine` is called when everything is open and all threads are started, but none
+  /// has run the guest: from then on the machine makes only the calls of `SystemCallFilter.monitor`.
+  public func run(
+    supervisor: consuming MessageSocket, confine: () throws(SystemCallError) -> Void = {}
+  ) throws(MachineError) -> Outcome {
     let link = try Self.makeLink(supervisor)
     let loop = try asSystem { () throws(SystemCallError) in
       try EventLoop(
         link: link, ending: ending, console: console, input: consoleInput.descriptor.rawValue,
         events: assigned.events)
     }
-    try asSystem { [cpus, surroundings] () throws(SystemCallError) in
-      try CPUThread.installStopSignal()
-      for cpu in cpus { try cpu.start(surroundings) }
+    do throws(MachineError) { try startCPUs(confine) } catch {
+      link.report("failed \(error)")
+      throw error
     }
     link.report("running")
     let outcome = loop.run(
@@ -290,6 +294,22 @@ public final class Machine {
     if console.dropped > 0 { log.note("\(console.dropped) bytes of console output dropped") }
     if let report = outcome.report { link.report(report) }
     return outcome
+  }
+
+  private func startCPUs(
+    _ confine: () throws(SystemCallError) -> Void
+  ) throws(MachineError) {
+    do throws(SystemCallError) {
+      try CPUThread.installStopSignal()
+      try surroundings.gate.hold(cpus.count) { () throws(SystemCallError) in
+        for cpu in cpus { try cpu.start(surroundings) }
+      } confine: { () throws(SystemCallError) in
+        try confine()
+      }
+    } catch {
+      for cpu in cpus { cpu.stop() }
+      throw .system(error)
+    }
   }
 
   private static func makeLink(

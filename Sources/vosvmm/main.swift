@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLinux
 import Glibc
 import LaunchPlan
 import LinuxSystem
@@ -33,7 +34,11 @@ func runDomain(_ socket: consuming MessageSocket) -> Int32 {
     return setUpFailure
   }
   do {
-    let outcome = try machine.run(supervisor: socket)
+    let mode = filterMode()
+    if mode != .on { log.note("\(filterVariable)=\(mode): system calls are not limited") }
+    let outcome = try machine.run(supervisor: socket) { () throws(SystemCallError) in
+      try confineSystemCalls(mode)
+    }
     if case .failed(let reason) = outcome { log.note(reason) }
     if case .reset(let reason) = outcome { log.note("reset: \(reason)") }
     return outcome.exitCode
@@ -45,5 +50,8 @@ func runDomain(_ socket: consuming MessageSocket) -> Int32 {
 
 // The domain outlives its supervisor, and with it whoever read standard error.
 signal(SIGPIPE, SIG_IGN)
+leaveCrashesToTheKernel()
+// The threads take little memory; a heap for each would cost pages, and calls to look for processors.
+clinux_use_one_heap()
 closeInheritedDescriptors(from: launchDescriptor + 1)
 exit(runDomain(MessageSocket(owning: OwnedDescriptor(owning: launchDescriptor))))

@@ -8,14 +8,14 @@ import Testing
 /// A channel as a guest sees it: an ivshmem function whose BARs the guest moves first.
 @Suite(.enabled(if: kvmIsHere, "/dev/kvm cannot be opened"), .serialized)
 struct ChannelTests {
-  private static let registers: UInt32 = 0xD800_0000
-  private static let messages: UInt32 = 0xD900_0000
-  private static let region: UInt32 = 0xD000_0000
-  private static let slot: UInt32 = 3
+  static let registers: UInt32 = 0xD800_0000
+  static let messages: UInt32 = 0xD900_0000
+  static let region: UInt32 = 0xD000_0000
+  static let slot: UInt32 = 3
   private static let magic: [UInt8] = [0x78, 0x56, 0x34, 0x12]
 
   /// Moves all BARs below 4 GiB, where 32-bit code reaches them, and turns memory decoding on.
-  private func moveBARs(_ code: inout Code) {
+  func moveBARs(_ code: inout Code) {
     code.writeConfiguration(slot: Self.slot, offset: 0x10, Self.registers)
     code.writeConfiguration(slot: Self.slot, offset: 0x14, Self.messages)
     code.writeConfiguration(slot: Self.slot, offset: 0x18, Self.region)

@@ -42,24 +42,17 @@ func pvhKernel(_ code: [UInt8]) -> [UInt8] {
   return image + code
 }
 
-/// A domain that is run in this process, and what one can see of it from outside.
-final class Domain: @unchecked Sendable {
-  // @unchecked: the test thread and the running thread use different members, and join.
-  static let log = Log(domain: "test")
-
+/// What a domain is made of, whoever runs it, and what one can see of it from outside.
+final class DomainParts {
   let console: OwnedDescriptor
-  var supervisor: MessageSocket { _read { yield supervisorEnd! } }
   let memory: SharedMapping
-  private let machine: Machine
-  private var link: MessageSocket?
-  private var supervisorEnd: MessageSocket?
-  private var outcome: Result<Outcome, any Error>?
-  private var thread = pthread_t()
+  let plan: LaunchPlan
+  private var numbers: [Int32]
 
-  /// Builds a domain whose kernel is `code`. `adjust` may change the plan and add descriptors.
+  /// A domain whose kernel is `code`. `adjust` may change the plan and add descriptors.
   init(
-    _ code: [UInt8], cpus: Int = 1, memoryBytes: Int = 4 << 20,
-    adjust: (inout LaunchPlan, inout [Int32]) throws -> Void = { _, _ in }
+    _ code: [UInt8], cpus: Int, memoryBytes: Int,
+    adjust: (inout LaunchPlan, inout [Int32]) throws -> Void
   ) throws {
     var numbers: [Int32] = []
     func add(_ descriptor: consuming OwnedDescriptor) -> Int {
@@ -82,17 +75,55 @@ final class Domain: @unchecked Sendable {
         try OwnedDescriptor.sharedMemory(name: "kernel", containing: pvhKernel(code))),
       commandLine: "test", console: add(OwnedDescriptor(owning: ends[1])))
     try adjust(&plan, &numbers)
+    self.plan = plan
+    self.numbers = numbers
+  }
 
+  /// Sends the plan with its descriptors, as a supervisor does; once.
+  func send(over socket: borrowing MessageSocket) throws {
+    try socket.send(Array(plan.text.utf8), descriptors: numbers)
+    for number in numbers { close(number) }
+    numbers = []
+  }
+
+  /// What the guest has printed so far.
+  func printed() -> String {
+    var text: [UInt8] = []
+    while let bytes = try? console.read(maximum: 4096), !bytes.isEmpty { text += bytes }
+    return String(decoding: text, as: UTF8.self)
+  }
+}
+
+/// A domain that is run in this process, and what one can see of it from outside.
+final class Domain: @unchecked Sendable {
+  // @unchecked: the test thread and the running thread use different members, and join.
+  static let log = Log(domain: "test")
+
+  private let parts: DomainParts
+  var console: OwnedDescriptor { _read { yield parts.console } }
+  var supervisor: MessageSocket { _read { yield supervisorEnd! } }
+  var memory: SharedMapping { _read { yield parts.memory } }
+  private let machine: Machine
+  private var link: MessageSocket?
+  private var supervisorEnd: MessageSocket?
+  private var outcome: Result<Outcome, any Error>?
+  private var thread = pthread_t()
+
+  /// Builds a domain whose kernel is `code`. `adjust` may change the plan and add descriptors.
+  init(
+    _ code: [UInt8], cpus: Int = 1, memoryBytes: Int = 4 << 20,
+    adjust: (inout LaunchPlan, inout [Int32]) throws -> Void = { _, _ in }
+  ) throws {
+    parts = try DomainParts(code, cpus: cpus, memoryBytes: memoryBytes, adjust: adjust)
     // The plan takes the way it takes in life: as a message with descriptors.
     let pair = try MessageSocket.pair()
-    try pair.first.send(Array(plan.text.utf8), descriptors: numbers)
-    for number in numbers { close(number) }
+    try parts.send(over: pair.first)
     guard let message = try pair.second.receive() else {
       throw LaunchPlanError(line: 0, reason: "no message")
     }
     let decoded = try LaunchPlan(
       decoding: message.bytes, descriptorCount: message.descriptors.count)
-    #expect(decoded == plan)
+    #expect(decoded == parts.plan)
     machine = try Machine(decoded, message.descriptors, log: Self.log)
     let ends2 = try MessageSocket.pair()
     supervisorEnd = MessageSocket(owning: try ends2.first.descriptor.duplicate())
@@ -133,11 +164,7 @@ final class Domain: @unchecked Sendable {
   }
 
   /// What the guest has printed so far.
-  func printed() -> String {
-    var text: [UInt8] = []
-    while let bytes = try? console.read(maximum: 4096), !bytes.isEmpty { text += bytes }
-    return String(decoding: text, as: UTF8.self)
-  }
+  func printed() -> String { parts.printed() }
 
   /// The 32-bit word at guest-physical `address`.
   func word(_ address: Int) -> UInt32 {

@@ -1,0 +1,1 @@
+../LinuxSystemTests/FilterInterpreter.swift
