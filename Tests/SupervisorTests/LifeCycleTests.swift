@@ -58,6 +58,8 @@ import Testing
     (.failed("no such kernel"), .code(1), "no such kernel"),
     (.running, .code(4), "its monitor ended with code 4"),
     (.running, .signal(9), "its monitor was killed by signal 9"),
+    (.running, .signal(31), "its monitor made a system call it must not make"),
+    (.guestPanic, .signal(31), "its monitor made a system call it must not make"),
     (.running, .unknown, "its monitor is gone"),
   ])
   func failuresAreExplained(_ report: MonitorReport, _ end: ProcessEnd, _ reason: String) {

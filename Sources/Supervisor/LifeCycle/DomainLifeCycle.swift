@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 
 /// Seconds on the monotonic clock.
 public typealias Seconds = Double
@@ -161,6 +162,8 @@ public struct DomainLifeCycle: Equatable, Sendable {
   }
 
   private func explanation(of end: ProcessEnd) -> String {
+    // Whatever it said before: a monitor that does this is not to be believed.
+    if end == .signal(SIGSYS) { return "its monitor made a system call it must not make" }
     switch lastWord {
     case .guestPanic: return "its kernel panicked"
     case .guestReset: return "it reset itself"
