@@ -129,9 +129,12 @@ final class FakeGuest {
       let data = unsafe Array(port.bytes(request).prefix(Int(request.call.data.length)))
       let program = data.dropFirst(16).prefix { $0 != 0 }
       result = program.elementsEqual("nothing".utf8) ? -2 : 7
+      lying = program.elementsEqual("liar".utf8)
     case VOS_CALL_EXEC_READ:
       // Standard output says so once; standard error stays empty.
-      if request.call.arguments.0 == 1, !spoken {
+      if lying {
+        result = 5
+      } else if request.call.arguments.0 == 1, !spoken {
         spoken = true
         let text = Array("hello from \(plan.domain)\n".utf8)
         // SAFETY: the window was checked and has room for the text.
@@ -152,6 +155,8 @@ final class FakeGuest {
   }
 
   var spoken = false
+  /// Says that there is output, and gives none.
+  var lying = false
 
   func finish(_ request: Request, _ reply: Reply) {
     if port.complete(request, reply) { ringHost() }

@@ -59,6 +59,8 @@ struct ProgramTests {
     #expect(after.code == 5 && after.output == "hello from other\n", "\(after)")
     let missing = try programs.vosctl("exec", "other", "--", "nothing")
     #expect(missing.code == 127 && missing.errors.contains("no program"), "\(missing)")
+    let liar = try programs.vosctl("exec", "other", "--", "liar")
+    #expect(liar.code == 5 && liar.output.isEmpty, "an agent that gives nothing ends: \(liar)")
     #expect(try programs.vosctl("exec", "nobody", "--", "x").code == 2)
     #expect(try programs.vosctl("exec", "other").code == 2)
     #expect(try programs.vosctl("down").code == 0)

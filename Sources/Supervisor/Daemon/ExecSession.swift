@@ -25,8 +25,10 @@ final class ExecSession {
     case ended
   }
 
-  /// An agent that has nothing says so with EAGAIN; ask again after this time.
+  /// An agent that has nothing says so with EAGAIN, and a slot may not be free: ask again after this
+  /// time.
   private static let retryDelay: Seconds = 0.02
+  private static var later: Reading { .idle(until: EventLoop.now() + retryDelay) }
   /// Input that waits for the program; the client is not read while there is more.
   private static let inputLimit = 64 << 10
 
@@ -139,13 +141,14 @@ final class ExecSession {
       reading[stream] = taken(stream, result, data)
       finishIfDone()
     }
-    if posted { reading[stream] = .waiting }
+    reading[stream] = posted ? .waiting : Self.later
   }
 
   private func taken(_ stream: Stream, _ result: Int64, _ data: [UInt8]) -> Reading {
-    if result == -Int64(EAGAIN) { return .idle(until: EventLoop.now() + Self.retryDelay) }
-    guard result > 0 else { return .ended }
-    let bytes = Array(data.prefix(Int(min(result, Int64(data.count)))))
+    if result == -Int64(EAGAIN) { return Self.later }
+    // An agent that says there is something and gives nothing would be asked for ever.
+    guard result > 0, !data.isEmpty else { return .ended }
+    let bytes = Array(data.prefix(Int(clamping: result)))
     for frame in Frame.cutting(bytes, stream.frame) { client?.send(frame) }
     return .idle(until: 0)
   }
@@ -153,8 +156,8 @@ final class ExecSession {
   private func write(_ object: UInt64) {
     let part = Array(input.prefix(control.windowBytes))
     let posted = control.call(VOS_CALL_EXEC_WRITE, object: object, data: part) { [self] result, _ in
-      if result == -Int64(EAGAIN) {
-        writing = .idle(until: EventLoop.now() + Self.retryDelay)
+      if result == -Int64(EAGAIN) || result == 0 && !part.isEmpty {
+        writing = Self.later
       } else if result < 0 || part.isEmpty {
         // Its standard input is closed: what else is typed goes nowhere.
         input = []
@@ -165,20 +168,20 @@ final class ExecSession {
         writing = .idle(until: 0)
       }
     }
-    if posted { writing = .waiting }
+    writing = posted ? .waiting : Self.later
   }
 
   private func wait(_ object: UInt64) {
     let posted = control.call(VOS_CALL_EXEC_WAIT, object: object) { [self] result, _ in
       if result == -Int64(EAGAIN) {
-        waiting = .idle(until: EventLoop.now() + Self.retryDelay)
+        waiting = Self.later
       } else {
         status = result
         waiting = .ended
         finishIfDone()
       }
     }
-    if posted { waiting = .waiting }
+    waiting = posted ? .waiting : Self.later
   }
 
   private func finishIfDone() {
