@@ -8,6 +8,8 @@ public final class Lab {
   private let workspace: Workspace
   private let process: pid_t
   private let child: Child?
+  /// The child's exit code, once it has been waited for.
+  private var exit: Int32?
   /// How long the lab host may take to its agent's first answer, on a busy machine.
   private static let bootSeconds = 300.0
   private static let lastLines = 15
@@ -104,8 +106,22 @@ public final class Lab {
   }
 
   private var isRunning: Bool {
-    if let child { return child.poll() == nil }
+    if child != nil { return exitCode == nil }
     return kill(process, 0) == 0
+  }
+
+  private var exitCode: Int32? {
+    if exit == nil { exit = child?.poll() }
+    return exit
+  }
+
+  /// The signal that ended the emulator, if it crashed; nothing in the machine may do that to it.
+  ///
+  /// A process that dies closes its sockets before it can be waited for, hence the pause.
+  public func emulatorCrash(withinSeconds seconds: Double = 3) -> Int32? {
+    let deadline = Date().addingTimeInterval(seconds)
+    while isRunning, Date() < deadline { usleep(20_000) }
+    return exitCode.flatMap { code in code > 128 && code != 128 + SIGKILL ? code - 128 : nil }
   }
 
   private static func keepLogs(_ machine: LabMachine, _ workspace: Workspace) throws {

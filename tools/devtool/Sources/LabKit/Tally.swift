@@ -7,6 +7,8 @@ public struct Tally: Equatable, Sendable {
   public var failed: [String] = []
   /// Names with reasons.
   public var skipped: [String] = []
+  /// What the reader should know besides.
+  public var notes: [String] = []
 
   public init() {}
 
@@ -14,6 +16,7 @@ public struct Tally: Equatable, Sendable {
     passed += other.passed
     failed += other.failed
     skipped += other.skipped
+    notes += other.notes
   }
 
   /// Reads what a test script prints: lines that begin with "ok   " or "FAIL ".
