@@ -11,6 +11,12 @@ public struct CallsBenchmark {
     public let p999: Double
   }
 
+  /// Calls that end in a second while a number of them are always outstanding.
+  public struct Throughput: Sendable {
+    public let outstanding: Int
+    public let callsPerSecond: Double
+  }
+
   /// All figures of one run.
   public struct Figures: Sendable {
     public let nullCall: Points
@@ -20,6 +26,8 @@ public struct CallsBenchmark {
     public let doorbell: Points
     /// One system call of the host.
     public let getppidNanoseconds: Double
+    /// With 1, 2, 4, … 64 outstanding calls.
+    public let throughput: [Throughput]
     public let callCount: UInt64
     /// Exits of both guests' CPUs while the calls ran.
     public let exits: UInt64
@@ -81,6 +89,7 @@ public struct CallsBenchmark {
       rawRoundTrip: try results.points("raw_ticks", kilohertz),
       doorbell: try results.points("doorbell_ticks", kilohertz),
       getppidNanoseconds: measureGetppid(),
+      throughput: try results.throughput(kilohertz),
       callCount: try results.number("null_call_ticks_count"), exits: exits.all,
       interruptExits: exits.interrupts, rings: try results.number("rings"),
       processors: processors)
@@ -179,6 +188,19 @@ private struct Results {
       throw .badRun(guest: guest, reason: "it gave no \(name)", console: lines)
     }
     return number
+  }
+
+  func throughput(_ kilohertz: Double) throws(MicroHostError) -> [CallsBenchmark.Throughput] {
+    let calls = try number("throughput_calls")
+    var all: [CallsBenchmark.Throughput] = []
+    for outstanding in [1, 2, 4, 8, 16, 32, 64] {
+      let ticks = try number("throughput_ticks_\(outstanding)")
+      all.append(
+        .init(
+          outstanding: outstanding,
+          callsPerSecond: Double(calls) * kilohertz * 1000 / Double(max(ticks, 1))))
+    }
+    return all
   }
 
   func points(

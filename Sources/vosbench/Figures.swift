@@ -7,6 +7,9 @@ extension CallsBenchmark.Figures {
     let call =
       "{\"p50\":\(tenths(nullCall.p50)),\"p99\":\(tenths(nullCall.p99)),"
       + "\"p999\":\(tenths(nullCall.p999))}"
+    let steps = throughput.map {
+      "{\"outstanding\":\($0.outstanding),\"calls_per_second\":\(Int($0.callsPerSecond.rounded()))}"
+    }
     let parts = [
       "\"null_call_ns\":\(call)",
       "\"raw_round_trip_ns\":{\"p50\":\(tenths(rawRoundTrip.p50))}",
@@ -14,6 +17,7 @@ extension CallsBenchmark.Figures {
       "\"doorbell_us\":{\"p50\":\(tenths(doorbell.p50 / 1000))}",
       "\"ratio\":\(rounded(ratio, to: 100))",
       "\"exits_per_call\":\(rounded(exitsPerCall, to: 1_000_000))",
+      "\"throughput\":[\(steps.joined(separator: ","))]",
     ]
     return "{" + parts.joined(separator: ",") + "}"
   }
@@ -24,6 +28,9 @@ extension CallsBenchmark.Figures {
       column(name, 26, left: true)
         + [points.p50, points.p99, points.p999].map { column(tenths($0), 12) }.joined()
     }
+    let steps = throughput.map {
+      column("\($0.outstanding)", 12) + column(rounded($0.callsPerSecond / 1e6, to: 100), 26)
+    }
     let places = processors.map(String.init).joined(separator: " and ")
     return """
       \(column("nanoseconds", 26, left: true))         p50         p99       p99.9
@@ -31,6 +38,9 @@ extension CallsBenchmark.Figures {
       \(row("raw round trip", rawRoundTrip))
       \(row("doorbell to handler", doorbell))
       \(column("getppid on the host", 26, left: true))\(column(tenths(getppidNanoseconds), 12))
+
+      \(column("outstanding", 12))\(column("million calls a second", 26))
+      \(steps.joined(separator: "\n"))
 
       null call / raw round trip: \(rounded(ratio, to: 100))
       exits: \(exits) in \(callCount) calls, \(interruptExits) of them by interrupts of the host; \

@@ -71,8 +71,10 @@ struct MicroGuestTests {
     #expect(lines[0].contains("RESULT null_call_ticks_count 2000"))
     #expect(lines[0].contains("RESULT doorbell_ticks_count 20"))
     #expect(lines[0].contains("RESULT rings 0"))
-    // Warm-ups, calls, two raw games, the doorbells' counter and the end.
-    #expect(lines[1].contains("RESULT served 2104"))
+    #expect(lines[0].filter { $0.hasPrefix("RESULT throughput_ticks_") }.count == 7)
+    // Warm-ups, calls, two raw games, the doorbells' counter and the end; and 320 calls with each
+    // of seven numbers of calls outstanding.
+    #expect(lines[1].contains("RESULT served \(2104 + 7 * 320)"))
   }
 
   @Test func aGuestWithoutAPeerIsStopped() throws {

@@ -35,14 +35,36 @@ public struct Histogram: ~Copyable {
     return ((index - exact) & (1 << stepBits - 1) + 1 << stepBits) << shift
   }
 
+  /// Neighbours that are further apart than this are no steps of one clock, in ticks.
+  private static let clockStep: UInt64 = 64
+
   /// The duration that `share` thousandths of all do not exceed.
+  ///
+  /// Clocks that advance by several ticks at a time give few different durations: between two of
+  /// them that are neighbours the point is interpolated, as for grouped data.
   public func quantile(perThousand share: UInt64) -> UInt64 {
     let rank = (total * share + 999) / 1000
     var seen: UInt64 = 0
-    for index in counts.indices {
-      seen += UInt64(counts[index])
-      if seen >= rank && seen > 0 { return Self.ticks(index) }
+    var before: UInt64?
+    for index in counts.indices where counts[index] > 0 {
+      let count = UInt64(counts[index])
+      if seen + count >= rank {
+        return interpolate(index, before: before, part: rank - seen, of: count)
+      }
+      seen += count
+      before = Self.ticks(index)
     }
     return longest
+  }
+
+  /// The middle of the step `index` is its duration; its ends lie half-way to its neighbours.
+  private func interpolate(
+    _ index: Int, before: UInt64?, part: UInt64, of count: UInt64
+  ) -> UInt64 {
+    let ticks = Self.ticks(index)
+    let after = counts.indices.dropFirst(index + 1).first { counts[$0] > 0 }.map(Self.ticks)
+    guard let before, let after, ticks - before <= Self.clockStep, after - ticks <= Self.clockStep
+    else { return ticks }
+    return (before + ticks) / 2 + (after - before) * part / (2 * count)
   }
 }

@@ -11,11 +11,12 @@ struct Measurement: ~Copyable {
   var doorbells = Histogram()
   /// Doorbells that calls asked for: none while the service spins.
   var rings: UInt64 = 0
+  var throughput = Throughput()
 
   private let channel: ChannelRegion
   private let device: Ivshmem
   private let isGated: Bool
-  private let counts: Counts
+  let counts: Counts
 
   /// How often everything is measured.
   struct Counts {
@@ -23,10 +24,14 @@ struct Measurement: ~Copyable {
     let raws: UInt64
     let calls: UInt64
     let doorbells: UInt64
+    /// At each number of outstanding calls.
+    let throughputCalls: UInt64
 
     static let full = Counts(
-      warmUps: 20_000, raws: 500_000, calls: BenchPage.callCount, doorbells: 1000)
-    static let brief = Counts(warmUps: 100, raws: 1000, calls: 2000, doorbells: 20)
+      warmUps: 20_000, raws: 500_000, calls: BenchPage.callCount, doorbells: 1000,
+      throughputCalls: 1 << 19)
+    static let brief = Counts(
+      warmUps: 100, raws: 1000, calls: 2000, doorbells: 20, throughputCalls: 256)
   }
 
   /// Some hundred microseconds.
@@ -80,6 +85,7 @@ struct Measurement: ~Copyable {
     guard pass(client, BenchPage.Step.measured), measureRaw(client, counts.raws / 2) else {
       return .noGate
     }
+    guard measureThroughput(client, null) else { return .badReply }
     return device.hasMessages ? measureDoorbells(client) : .none
   }
 
@@ -121,6 +127,20 @@ struct Measurement: ~Copyable {
       if result != 0 { return result == nil ? .noReply : .badReply }
     }
     return .none
+  }
+
+  private mutating func measureThroughput(
+    _ client: borrowing SliceClient, _ null: Call
+  ) -> Bool {
+    for step in 0..<Throughput.steps where 1 << step <= client.shape.slotCount {
+      var flow = Flow(device, null, outstanding: 1 << step)
+      guard flow.run(client, counts.throughputCalls / 4) != nil,
+        let ticks = flow.run(client, counts.throughputCalls)
+      else { return false }
+      throughput.add(ticks)
+      rings &+= flow.rings
+    }
+    return true
   }
 
   private func window() -> DataWindow {

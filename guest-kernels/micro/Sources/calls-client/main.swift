@@ -29,6 +29,11 @@ private func run() -> String? {
   unsafe say("raw_ticks", measurement.pointee.raw)
   unsafe say("null_call_ticks", measurement.pointee.calls)
   unsafe say("doorbell_ticks", measurement.pointee.doorbells)
+  let throughput = unsafe measurement.pointee.throughput
+  for step in 0..<throughput.count {
+    Console.line("RESULT throughput_ticks_\(1 << step) \(throughput.ticks[step])")
+  }
+  Console.line("RESULT throughput_calls \(unsafe measurement.pointee.counts.throughputCalls)")
   Console.line("RESULT rings \(unsafe measurement.pointee.rings)")
   return Measurement.Failure(rawValue: result)?.text
 }
