@@ -4,7 +4,7 @@ import CVosABI
 /// Answers requests that a `ServicePort` handed out, from any thread, while the port lives.
 @safe
 public struct ServiceCompleter: @unchecked Sendable {
-  // @unchecked: the region's words and the busy bits are atomic; nothing else is touched.
+  // @unchecked: the region's words and the busy bytes are atomic; nothing else is touched.
 
   private let region: ChannelRegion
   @unsafe private let slices: UnsafeMutablePointer<ServedSlice>
@@ -41,9 +41,9 @@ public struct ServiceCompleter: @unchecked Sendable {
 
   /// From here on the slot may be taken again.
   private func release(_ request: Request) {
-    // SAFETY: a private atomic word, the first field of the slice's state.
-    let busy = unsafe UnsafeMutableRawPointer(slices + request.slice)
-      .assumingMemoryBound(to: UInt64.self)
-    _ = unsafe vos_fetch_and64(busy, ~(1 << UInt64(request.slot)))
+    // SAFETY: a private atomic byte, of the first field of the slice's state.
+    let busy = unsafe (UnsafeMutableRawPointer(slices + request.slice) + request.slot)
+      .assumingMemoryBound(to: UInt8.self)
+    unsafe vos_store_release8(busy, 0)
   }
 }

@@ -4,8 +4,9 @@ import CVosABI
 /// What the service remembers of a slice, out of the client's reach.
 @safe
 struct ServedSlice {
-  /// Bit set: a call of the slot is being executed. Changed by atomic operations.
-  var busy: UInt64 = 0
+  /// Not 0: a call of the slot is being executed. The poller sets the byte, who answers the call
+  /// clears it: it has one writer at a time, and needs no locked instruction.
+  var busy = InlineArray<64, UInt8>(repeating: 0)
   var generation: UInt32 = 0
   var isLive = false
   /// Calls of an earlier generation are still being executed.
@@ -23,13 +24,15 @@ struct ServedSlice {
 /// its `completer`.
 @safe
 public struct ServicePort: ~Copyable, @unchecked Sendable {
-  // @unchecked: private state belongs to the poller but for the busy bits, which are atomic.
+  // @unchecked: private state belongs to the poller but for the busy bytes, which are atomic.
 
   public let region: ChannelRegion
   @unsafe private let slices: UnsafeMutablePointer<ServedSlice>
   /// Where the next scan goes on, so that no slice or slot starves another.
   private var nextSlice = 0
   private var nextSlot = 0
+  /// Where calls are dense the line so many slots on is fetched while this one is served.
+  private static let lead = 4
 
   /// What became of a slice.
   public enum SliceChange: Sendable {
@@ -52,9 +55,9 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   }
 
   @unsafe
-  private func busyWord(_ slice: Int) -> UnsafeMutablePointer<UInt64> {
-    // SAFETY: the busy bits are the first field; `slice` is below the slice count.
-    unsafe UnsafeMutableRawPointer(slices + slice).assumingMemoryBound(to: UInt64.self)
+  private func busyByte(_ slice: Int, _ slot: Int) -> UnsafeMutablePointer<UInt8> {
+    // SAFETY: the bytes are the first field; slice and slot are below their counts.
+    unsafe (UnsafeMutableRawPointer(slices + slice) + slot).assumingMemoryBound(to: UInt8.self)
   }
 
   /// Compares the slice table with what is served and reports one change; call it until `nil`.
@@ -100,9 +103,12 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
 
   /// Whether no call of the slice is being executed.
   public func isIdle(_ slice: Int) -> Bool {
-    // SAFETY: a private atomic word; the region checks the index for its own access.
     precondition(slice >= 0 && slice < region.geometry.sliceCount)
-    return unsafe vos_load_acquire64(busyWord(slice)) == 0
+    for slot in 0..<region.geometry.slotCount {
+      // SAFETY: a private atomic byte; the slice was checked.
+      if unsafe vos_load_acquire8(busyByte(slice, slot)) != 0 { return false }
+    }
+    return true
   }
 
   /// Whether `slice` is served in `generation` now.
@@ -147,11 +153,13 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     let slice = nextSlice
     let word = memory.state(slot)
     guard isNew(slice, slot, word) else { return nil }
+    memory.prefetch(slot)
+    fetchAhead(of: slot, memory)
     let sequence = SlotWord.sequence(word)
     let (call, flags) = memory.readCall(slot)
     // SAFETY: `slice` is below the slice count and `slot` below the slot count.
     unsafe slices[slice].served[slot] = sequence
-    _ = unsafe vos_fetch_or64(busyWord(slice), 1 << UInt64(slot))
+    unsafe vos_store_release8(busyByte(slice, slot), 1)
     let request = Request(
       slice: slice, slot: slot, generation: unsafe slices[slice].generation, sequence: sequence,
       call: call)
@@ -160,11 +168,20 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     return nil
   }
 
+  /// If the next slot has a call too: a service that is as fast as its client finds calls one by
+  /// one, and must not take lines away that the client still reads.
+  private func fetchAhead(of slot: Int, _ memory: SliceMemory) {
+    guard slot + Self.lead < memory.slotLimit,
+      SlotWord.phase(memory.state(slot + 1)) == SlotWord.submitted
+    else { return }
+    memory.prefetch(slot + Self.lead)
+  }
+
   private func isNew(_ slice: Int, _ slot: Int, _ word: UInt32) -> Bool {
     guard SlotWord.phase(word) == SlotWord.submitted else { return false }
     // SAFETY: `slice` is below the slice count and `slot` below the slot count.
     return unsafe slices[slice].served[slot] != SlotWord.sequence(word)
-      && vos_load_acquire64(busyWord(slice)) & (1 << UInt64(slot)) == 0
+      && vos_load_acquire8(busyByte(slice, slot)) == 0
   }
 
   /// What any thread needs to answer a request; valid while the port lives.

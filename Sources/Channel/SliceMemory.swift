@@ -157,6 +157,12 @@ struct SliceMemory: @unchecked Sendable {
     unsafe vos_store_release32(word32(slotOffset(slot)), word)
   }
 
+  /// Fetches the slot's line early, because it will be written.
+  func prefetch(_ slot: Int) {
+    // SAFETY: a slot below the slot count.
+    unsafe vos_prefetch_write(word32(slotOffset(slot)))
+  }
+
   func exchangeState(_ slot: Int, _ word: UInt32) -> UInt32 {
     // SAFETY: a slot below the slot count.
     unsafe vos_exchange32(word32(slotOffset(slot)), word)

@@ -41,6 +41,16 @@ static inline int vos_compare_exchange32(volatile uint32_t *word, uint32_t expec
 					   __ATOMIC_ACQUIRE);
 }
 
+static inline uint8_t vos_load_acquire8(const volatile uint8_t *byte)
+{
+	return __atomic_load_n(byte, __ATOMIC_ACQUIRE);
+}
+
+static inline void vos_store_release8(volatile uint8_t *byte, uint8_t value)
+{
+	__atomic_store_n(byte, value, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t vos_fetch_or64(volatile uint64_t *word, uint64_t bits)
 {
 	return __atomic_fetch_or(word, bits, __ATOMIC_ACQ_REL);
@@ -59,7 +69,22 @@ static inline uint64_t vos_fetch_add64(volatile uint64_t *word, uint64_t value)
 /* Store, then load, in this order, seen by the other side: the wake protocol. */
 static inline void vos_full_fence(void)
 {
+#if defined(__x86_64__)
+	/* As a full fence a locked instruction is cheaper than mfence (Linux' smp_mb). */
+	__asm__ volatile("lock addl $0,-4(%%rsp)" : : : "memory", "cc");
+#else
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Asks for the cache line of `address`, to write to it. */
+static inline void vos_prefetch_write(const volatile void *address)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(*(const volatile char *)address));
+#else
+	__builtin_prefetch((const void *)address, 1);
+#endif
 }
 
 static inline void vos_pause(void)
