@@ -91,7 +91,8 @@ let executables: [Target] = [
       "DeviceTree", "HostDevices", "LinuxSystem", "Manifest", "Supervisor", argumentParser,
     ], swiftSettings: strict),
   .executableTarget(
-    name: "vosbench", dependencies: ["MicroHost", argumentParser], swiftSettings: strict),
+    name: "vosbench", dependencies: ["LinuxSystem", "MicroHost", argumentParser],
+    swiftSettings: strict),
 ]
 
 /// Stands in for vosvmm in tests of vosd and vosctl.

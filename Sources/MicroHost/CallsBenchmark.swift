@@ -127,31 +127,23 @@ public struct CallsBenchmark {
     _ channel: MicroChannel, _ guests: [MicroGuest]
   ) throws(MicroHostError) -> (Exits, kilohertz: Double) {
     try wait(channel, for: BenchPage.Step.ready)
-    let kilohertz = measureRate(channel)
+    let kilohertz = channel.measureKilohertz(clockAt: BenchPage.ticks)
     let before = try Exits(of: guests)
-    channel.openGate(BenchPage.Step.ready)
+    channel.store(BenchPage.gate, BenchPage.Step.ready)
     try wait(channel, for: BenchPage.Step.measured)
     let after = try Exits(of: guests)
-    channel.openGate(BenchPage.Step.measured)
+    channel.store(BenchPage.gate, BenchPage.Step.measured)
     return (after - before, kilohertz)
   }
 
   private func wait(_ channel: MicroChannel, for step: UInt64) throws(MicroHostError) {
     let limit = monotonicNanoseconds() + UInt64(Self.stepSeconds) * 1_000_000_000
-    while channel.step < step {
+    while channel.load(BenchPage.step) < step {
       guard monotonicNanoseconds() < limit else {
         throw .stepNotReached(step: step, seconds: Self.stepSeconds)
       }
       usleep(10_000)
     }
-  }
-
-  /// Ticks a millisecond, from the client's counter against the host's clock.
-  private func measureRate(_ channel: MicroChannel) -> Double {
-    let start = (channel.ticks, monotonicNanoseconds())
-    usleep(300_000)
-    let end = (channel.ticks, monotonicNanoseconds())
-    return Double(end.0 &- start.0) / Double(end.1 - start.1) * 1_000_000
   }
 
   /// Nanoseconds of the host's cheapest system call: the median over batches.

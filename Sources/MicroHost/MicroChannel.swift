@@ -71,30 +71,32 @@ public final class MicroChannel: Sendable {
       readOnly: [.init(offset: 0, byteCount: page), .init(offset: peersPage, byteCount: page)])
   }
 
-  /// A 64-bit word of the first slice's arena, at `offset`, a multiple of 8 within the bench page.
+  /// A 64-bit word of the first slice's arena, at `offset`, a multiple of 8 within its first page.
   @unsafe
   private func word(_ offset: Int) -> UnsafeMutablePointer<UInt64> {
-    precondition(offset >= 0 && offset < BenchPage.byteCount)
+    precondition(offset >= 0 && offset & 7 == 0 && offset < Int(VOS_PAGE_BYTES))
     let start = region.geometry.slicesOffset + region.geometry.arenaOffset + offset
     // SAFETY: the arena is at least a page; the mapping lives as long as `self`.
     return unsafe (mapping.baseAddress + start).assumingMemoryBound(to: UInt64.self)
   }
 
-  /// The step that the measuring guest has reached.
-  public var step: UInt64 {
-    // SAFETY: a word of the bench page.
-    unsafe vos_load_acquire64(word(BenchPage.step))
+  /// The word at `offset` of a benchmark's page.
+  func load(_ offset: Int) -> UInt64 {
+    // SAFETY: a word of the arena, accessed atomically.
+    unsafe vos_load_acquire64(word(offset))
   }
 
-  /// The measuring guest's time stamp counter, while it waits for the gate.
-  public var ticks: UInt64 {
-    // SAFETY: a word of the bench page.
-    unsafe vos_load_acquire64(word(BenchPage.ticks))
+  /// Writes a word of a benchmark's page, one that only the host writes.
+  func store(_ offset: Int, _ value: UInt64) {
+    // SAFETY: a word of the arena, accessed atomically.
+    unsafe vos_store_release64(word(offset), value)
   }
 
-  /// Lets the measuring guest go on from `step`.
-  public func openGate(_ step: UInt64) {
-    // SAFETY: a word of the bench page, which only the host writes.
-    unsafe vos_store_release64(word(BenchPage.gate), step)
+  /// Ticks a millisecond: of the counter that a guest shows at `offset`, against the host's clock.
+  func measureKilohertz(clockAt offset: Int) -> Double {
+    let start = (load(offset), monotonicNanoseconds())
+    usleep(300_000)
+    let end = (load(offset), monotonicNanoseconds())
+    return Double(end.0 &- start.0) / Double(end.1 - start.1) * 1_000_000
   }
 }

@@ -25,17 +25,15 @@ public final class MicroGuest: @unchecked Sendable {
   private let outcome = Mutex<Result<Outcome, MicroHostError>?>(nil)
   private let thread = Mutex<pthread_t?>(nil)
 
-  private static let memoryBytes: UInt64 = 32 << 20
-
   /// Puts the machine together: `name` is for people, `kernel` the path of an ELF.
   public init(
     _ name: String, kernel: String, commandLine: String = "", deviceTree: [UInt8] = [],
-    channel: (MicroChannel, ChannelSide)? = nil
+    memoryBytes: UInt64 = 32 << 20, channel: (MicroChannel, ChannelSide)? = nil
   ) throws(MicroHostError) {
     self.name = name
     do {
       let ram = try OwnedDescriptor.sharedMemory(
-        name: "vos-ram-" + name, byteCount: Int(Self.memoryBytes))
+        name: "vos-ram-" + name, byteCount: Int(memoryBytes))
       let kvm = try OwnedDescriptor.open("/dev/kvm", flags: O_RDWR)
       let image = try OwnedDescriptor.open(kernel)
       let tree = try OwnedDescriptor.sharedMemory(name: "vos-dtb", containing: deviceTree)
@@ -46,7 +44,7 @@ public final class MicroGuest: @unchecked Sendable {
         return numbers.count - 1
       }
       var plan = LaunchPlan(
-        domain: name, vcpuCount: 1, memoryBytes: Self.memoryBytes, memory: add(ram.rawValue),
+        domain: name, vcpuCount: 1, memoryBytes: memoryBytes, memory: add(ram.rawValue),
         kvm: add(kvm.rawValue), kernel: add(image.rawValue), commandLine: commandLine,
         console: add(consoles.machine.rawValue))
       if !deviceTree.isEmpty { plan.deviceTree = add(tree.rawValue) }

@@ -18,6 +18,8 @@ public enum MicroHostError: Error, CustomStringConvertible {
   case badRun(guest: String, reason: String, console: [String])
   /// The guest did not reach a step in time.
   case stepNotReached(step: UInt64, seconds: Int)
+  /// Reads in blocks of that many bytes gave wrong bytes, or, if it is not said how many, failed.
+  case badCopy(Int, wrongBytes: UInt64?)
 
   public var description: String {
     switch self {
@@ -31,6 +33,9 @@ public enum MicroHostError: Error, CustomStringConvertible {
       "guest \(guest) did not end within \(seconds) s; its console:\n" + joined(console)
     case .badRun(let guest, let reason, let console):
       "guest \(guest): \(reason); its console:\n" + joined(console)
+    case .badCopy(let block, let wrong):
+      "reads in blocks of \(block) bytes "
+        + (wrong.map { "gave \($0) wrong bytes" } ?? "did not give all bytes")
     case .stepNotReached(let step, let seconds):
       "the measuring guest did not reach step \(step) within \(seconds) s"
     }

@@ -50,10 +50,10 @@ extension CallsBenchmark.Figures {
   }
 }
 
-private func tenths(_ value: Double) -> String { rounded(value, to: 10) }
+func tenths(_ value: Double) -> String { rounded(value, to: 10) }
 
 /// `value` to one part in `parts`, without an exponent.
-private func rounded(_ value: Double, to parts: Int) -> String {
+func rounded(_ value: Double, to parts: Int) -> String {
   let units = Int((value * Double(parts)).rounded())
   let digits = String(parts).count - 1
   let fraction = String(units % parts)
@@ -61,7 +61,7 @@ private func rounded(_ value: Double, to parts: Int) -> String {
   return "\(units / parts).\(zeros)\(fraction)"
 }
 
-private func column(_ text: String, _ width: Int, left: Bool = false) -> String {
+func column(_ text: String, _ width: Int, left: Bool = false) -> String {
   let blanks = String(repeating: " ", count: max(0, width - text.count))
   return left ? text + blanks : blanks + text
 }

@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import Glibc
+import LinuxSystem
 import MicroHost
 
 /// Measurements that need nothing but /dev/kvm.
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "vosbench", abstract: "Measures vos on this machine.", subcommands: [Calls.self])
+    commandName: "vosbench", abstract: "Measures vos on this machine.",
+    subcommands: [Calls.self, Copy.self])
+}
+
+/// What all measurements understand.
+struct Options: ParsableArguments {
+  @Flag(help: "Print one JSON object and nothing else.")
+  var json = false
+
+  @Option(help: "The folder with the guests' ELF files, as guest-kernels/micro/build prints it.")
+  var guests = "guest-kernels/micro/.build/x86_64-unknown-none-elf/release"
 }
 
 struct Calls: ParsableCommand {
@@ -17,15 +29,35 @@ struct Calls: ParsableCommand {
       KVM's own count over both machines while the calls ran.
       """)
 
-  @Flag(help: "Print one JSON object and nothing else.")
-  var json = false
-
-  @Option(help: "The folder with the guests' ELF files, as guest-kernels/micro/build prints it.")
-  var guests = "guest-kernels/micro/.build/x86_64-unknown-none-elf/release"
+  @OptionGroup var options: Options
 
   func run() throws {
-    let figures = try CallsBenchmark(guestFolder: guests).run()
-    print(json ? figures.json : figures.table)
+    let figures = try CallsBenchmark(guestFolder: options.guests).run()
+    print(options.json ? figures.json : figures.table)
+  }
+}
+
+struct Copy: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measures reads of a file through a micro storage service, in ring 3.",
+    discussion: """
+      16 MiB are read in blocks of 32 B to 2 MiB, one after the other, from a file in another \
+      virtual machine's memory; and in the same run, in turn, by the host's own pread from a file \
+      in tmpfs. Figures are the time through the channel divided by the host's.
+      """)
+
+  @OptionGroup var options: Options
+
+  @Option(help: "Draw the curve into this file, as SVG.")
+  var plot: String?
+
+  func run() throws {
+    let figures = try CopyBenchmark(guestFolder: options.guests).run()
+    if let plot {
+      let file = try OwnedDescriptor.open(plot, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+      try file.write(all: Array(CopyPlot(figures.points).svg.utf8))
+    }
+    print(options.json ? figures.json : figures.table)
   }
 }
 

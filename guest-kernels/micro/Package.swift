@@ -50,5 +50,7 @@ let package = Package(
     guest("doorbell"),
     guest("calls-client"),
     guest("calls-service"),
+    guest("copy-client"),
+    guest("copy-service"),
   ]
 )

@@ -14,6 +14,13 @@ public struct Histogram: ~Copyable {
       repeating: 0, count: Int(Self.exact) + Self.doublings << Int(Self.stepBits))
   }
 
+  /// Forgets all durations.
+  public mutating func clear() {
+    for index in counts.indices { counts[index] = 0 }
+    total = 0
+    longest = 0
+  }
+
   public mutating func add(_ ticks: UInt64) {
     let index = min(Self.index(ticks), counts.count - 1)
     counts[index] &+= 1

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CMicro
 
 /// Loads from guest-physical addresses, which are mapped onto themselves.
 public enum Memory {
@@ -19,6 +20,26 @@ public enum Memory {
       fatalError("address 0")
     }
     return unsafe pointer
+  }
+
+  // One processor, one thread; asked for in ring 0 alone.
+  nonisolated(unsafe) private static var nextFree: UInt64 = 0
+  private static let largePage: UInt64 = 1 << 21
+  private static let usable: UInt32 = 1
+
+  /// Zeroed RAM behind the image, for good, which ring 3 may touch too; nil if there is too little.
+  ///
+  /// - Parameter byteCount: rounded up to 2 MiB, so that large pages map it.
+  @unsafe
+  public static func reserve(_ byteCount: Int) -> UnsafeMutableRawBufferPointer? {
+    let start = unsafe max(nextFree, (micro_address_of_end() + largePage - 1) & ~(largePage - 1))
+    let end = (start + UInt64(byteCount) + largePage - 1) & ~(largePage - 1)
+    let isRAM = StartInfo()?.memoryMap.contains {
+      $0.type == usable && $0.start <= start && end - $0.start <= $0.byteCount
+    }
+    guard isRAM == true, Paging.map(start..<end, forUser: true) else { return nil }
+    unsafe nextFree = end
+    return unsafe UnsafeMutableRawBufferPointer(start: pointer(start), count: byteCount)
   }
 
   /// A NUL-terminated string of at most 255 bytes.

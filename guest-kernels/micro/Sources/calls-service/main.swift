@@ -5,27 +5,8 @@ import CVosABI
 import Channel
 import MicroRuntime
 
-/// Looks at the slice table once in so many looks at the slots.
-private let looksBetweenTables = 4096
-
-/// Runs in ring 3 on the channel mapped at `base`; returns the calls served.
-private func serve(_ region: ChannelRegion) -> Int64 {
-  var port = ServicePort(region: region)
-  region.page(of: .service).announce(.ready, generation: 1)
-  var served: Int64 = 0
-  while true {
-    while port.nextChange() != nil {}
-    for _ in 0..<looksBetweenTables {
-      guard let request = port.next() else { continue }
-      let isLast = request.call.number == BenchCall.stop
-      answer(request, port)
-      served += 1
-      if isLast { return served }
-    }
-  }
-}
-
-private func answer(_ request: Request, _ port: borrowing ServicePort) {
+/// Answers one request; true after the last.
+private func answer(_ request: Request, _ port: borrowing ServicePort) -> Bool {
   var reply = Reply(result: 0)
   switch UInt32(request.call.number) {
   case VOS_CALL_NULL, UInt32(BenchCall.stop): break
@@ -43,10 +24,11 @@ private func answer(_ request: Request, _ port: borrowing ServicePort) {
     // The reply goes first: it says that the service is ready to play.
     _ = port.complete(request, reply)
     unsafe echo((base + BenchPage.raw).assumingMemoryBound(to: UInt64.self), request.call)
-    return
+    return false
   default: reply = Reply(result: -38)
   }
   _ = port.complete(request, reply)
+  return request.call.number == BenchCall.stop
 }
 
 /// Answers each odd number of the line with the even one after it.
@@ -76,7 +58,7 @@ private func run() -> String? {
   let context = UnsafeMutablePointer<ChannelRegion>.allocate(capacity: 1)
   unsafe context.initialize(to: channel)
   let served = unsafe UserMode.run(
-    { serve(unsafe $0!.assumingMemoryBound(to: ChannelRegion.self).pointee) }, context)
+    { serve(unsafe $0!.assumingMemoryBound(to: ChannelRegion.self).pointee, answer) }, context)
   if served < 0 { return "ring 3 ended with \(served)" }
   Console.line("RESULT served \(served)")
   return nil

@@ -71,7 +71,8 @@ public struct GuestBuild {
   private func micro() throws {
     let folder = "guest-kernels/micro"
     guard exists(workspace.path(folder + "/build")) else { return }
-    let sources = [folder, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
+    let sources = [folder, "Sources/CVosABI", "Sources/Channel", "Sources/MicroHost"]
+      .map(workspace.path)
     let target = workspace.guest.appending(path: "micro")
     try SwiftBuild(workspace).incremental("micro", sources, products: [target]) { log in
       try Console.shared.step("build the micro guests") {

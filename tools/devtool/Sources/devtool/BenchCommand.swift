@@ -7,8 +7,8 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure, and print a table or JSON.",
     discussion: """
-      memory and boot are measured in the lab, with QEMU there as the peer; calls on this machine's \
-      own /dev/kvm, between two micro guests.
+      memory and boot are measured in the lab, with QEMU there as the peer; calls and copy on this \
+      machine's own /dev/kvm, between two micro guests.
       """)
 
   enum Name: String, CaseIterable, ExpressibleByArgument {
@@ -18,17 +18,25 @@ struct BenchCommand: ParsableCommand {
     case boot
     /// Null calls between two micro guests.
     case calls
+    /// Reads of a file between two micro guests, against the host's own.
+    case copy
   }
 
   @Argument(help: "What to measure: \(Name.allCases.map(\.rawValue).joined(separator: ", ")).")
   var name: Name
   @Flag(help: "Print one JSON object instead of the table.") var json = false
+  @Option(help: "copy: draw the curve, into FILE.svg and FILE.png.") var plot: String?
   @Flag(help: "Use what is in out/ as it is.") var noBuild = false
+
+  func validate() throws {
+    if plot != nil, name != .copy { throw ValidationError("--plot goes with copy alone") }
+  }
 
   func run() throws {
     let workspace = try Workspace()
     if !noBuild { try BuildCommand.buildAll(workspace) }
-    if name == .calls { return try measureCalls(workspace) }
+    if name == .calls { return try measureNatively(workspace, ["calls"]) }
+    if name == .copy { return try measureCopy(workspace) }
     let lab = try Console.shared.step("start the lab host") {
       try Lab.start(workspace, name: "bench-\(getpid())", configure: Peer.share)
     }
@@ -38,16 +46,27 @@ struct BenchCommand: ParsableCommand {
     switch name {
     case .memory: try measureMemory(system, peer)
     case .boot: try measureBoot(system, peer)
-    case .calls: break
+    case .calls, .copy: break
     }
   }
 
   /// vosbench does it all; its exit code is ours.
-  private func measureCalls(_ workspace: Workspace) throws {
+  private func measureNatively(_ workspace: Workspace, _ arguments: [String]) throws {
     let guests = workspace.guest.appending(path: "micro").path
     let program = workspace.bin.appending(path: "vosbench").path
-    let child = try Child([program, "calls", "--guests", guests] + (json ? ["--json"] : []))
-    let code = try child.wait()
+    try mustRun([program] + arguments + ["--guests", guests] + (json ? ["--json"] : []))
+  }
+
+  private func measureCopy(_ workspace: Workspace) throws {
+    guard let plot else { return try measureNatively(workspace, ["copy"]) }
+    let endings = [".svg", ".png"]
+    let base = endings.contains { plot.hasSuffix($0) } ? String(plot.dropLast(4)) : plot
+    try measureNatively(workspace, ["copy", "--plot", base + ".svg"])
+    try mustRun(["rsvg-convert", base + ".svg", "--output", base + ".png"])
+  }
+
+  private func mustRun(_ command: [String]) throws {
+    let code = try Child(command).wait()
     if code != 0 { throw ExitCode(code) }
   }
 

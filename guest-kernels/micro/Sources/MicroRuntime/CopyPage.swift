@@ -1,0 +1,1 @@
+../../../../Sources/MicroHost/CopyPage.swift
