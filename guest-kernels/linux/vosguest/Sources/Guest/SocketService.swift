@@ -133,8 +133,8 @@ final class SocketService: ServiceHandler {
         kernel(Int(SYS_shutdown), number, Int(Int32(truncatingIfNeeded: call.arguments.0))))
     // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_ACCEPT4: return unsafe accept(call, socket, bytes)
-    case VOS_CALL_GETSOCKNAME: return unsafe takeAddress(Int(SYS_getsockname), socket, bytes)
-    case VOS_CALL_GETPEERNAME: return unsafe takeAddress(Int(SYS_getpeername), socket, bytes)
+    case VOS_CALL_GETSOCKNAME: return unsafe takeAddress(Int(SYS_getsockname), call, socket, bytes)
+    case VOS_CALL_GETPEERNAME: return unsafe takeAddress(Int(SYS_getpeername), call, socket, bytes)
     case VOS_CALL_SETSOCKOPT: return unsafe setOption(call, socket, bytes)
     case VOS_CALL_GETSOCKOPT: return unsafe getOption(call, socket, bytes)
     case VOS_CALL_IOCTL: return unsafe control(call, socket, bytes)

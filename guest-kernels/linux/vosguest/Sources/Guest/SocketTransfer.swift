@@ -148,11 +148,12 @@ extension SocketService {
 
   /// GETSOCKNAME and GETPEERNAME.
   func takeAddress(
-    _ number: Int, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
+    _ number: Int, _ call: Call, _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer
   ) -> Reply {
-    var length = socklen_t(min(bytes.count, Int(VOS_ADDRESS_BYTES)))
+    // Not the window's count, which may be that of a longer request.
+    var length = socklen_t(min(Int(call.data.capacity), Int(VOS_ADDRESS_BYTES)))
     let room = length
-    // SAFETY: the kernel writes at most `length` bytes, which is at most the window's count.
+    // SAFETY: the kernel writes at most `length` bytes, which is at most the window's capacity.
     let result = unsafe kernel(
       number, Int(socket.descriptor.number), address(bytes.baseAddress), address(&length))
     return Reply(result, bytes: result < 0 ? 0 : Int(min(length, room)))
