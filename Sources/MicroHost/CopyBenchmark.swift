@@ -33,12 +33,17 @@ public struct CopyBenchmark {
     self.guestFolder = guestFolder
   }
 
-  /// Transfers 16 MiB at each block size by both ways in turn.
-  public func run() throws(MicroHostError) -> Figures {
+  /// Whether blocks of `bytes` can be measured: powers of two divide the file.
+  public static func isBlock(_ bytes: Int) -> Bool {
+    (8...CopyPage.maximumBlockBytes).contains(bytes) && bytes & (bytes - 1) == 0
+  }
+
+  /// Transfers 16 MiB at each block size (`isBlock`) by both ways in turn.
+  public func run(_ blocks: [Int] = blockBytes) throws(MicroHostError) -> Figures {
     try CopySession.with(guestFolder: guestFolder) { session throws(MicroHostError) in
       let native = try NativeFile()
       var points: [Point] = []
-      for block in Self.blockBytes {
+      for block in blocks {
         try session.mustBeRight(block)
         points.append(try Self.measure(block, session, native))
       }

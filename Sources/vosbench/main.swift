@@ -51,8 +51,17 @@ struct Copy: ParsableCommand {
   @Option(help: "Draw the curve into this file, as SVG.")
   var plot: String?
 
+  @Option(parsing: .upToNextOption, help: "Block sizes in bytes, instead of 32 to 2097152.")
+  var blocks = CopyBenchmark.blockBytes
+
+  func validate() throws {
+    guard blocks.allSatisfy(CopyBenchmark.isBlock) else {
+      throw ValidationError("a block has 8 to \(2 << 20) bytes, a power of two")
+    }
+  }
+
   func run() throws {
-    let figures = try CopyBenchmark(guestFolder: options.guests).run()
+    let figures = try CopyBenchmark(guestFolder: options.guests).run(blocks)
     if let plot {
       let file = try OwnedDescriptor.open(plot, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
       try file.write(all: Array(CopyPlot(figures.points).svg.utf8))
