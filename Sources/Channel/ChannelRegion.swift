@@ -51,10 +51,14 @@ public struct ChannelRegion: @unchecked Sendable {
   public init(
     formatting base: UnsafeMutableRawPointer, geometry: Geometry, name: Span<UInt8>
   ) throws(GeometryError) {
-    guard (1...63).contains(name.count) else { throw .badName }
-    for index in name.indices where name[index] == 0 { throw .badName }
     self.geometry = geometry
     unsafe self.base = base
+    try format(name)
+  }
+
+  private func format(_ name: Span<UInt8>) throws(GeometryError) {
+    guard (1...63).contains(name.count) else { throw .badName }
+    for index in name.indices where name[index] == 0 { throw .badName }
     writeSuperblock()
     for index in name.indices {
       // SAFETY: the name lies within the superblock, 64 bytes of which 63 are used at most.
@@ -132,6 +136,26 @@ public struct ChannelRegion: @unchecked Sendable {
       word32(client ? Field.clientGeneration : Field.serviceGeneration), generation)
     unsafe vos_store_release32(
       word32(client ? Field.clientLife : Field.serviceLife), life.rawValue)
+  }
+
+  /// Makes the channel new after it was broken (the host): whatever anybody wrote is gone, and both
+  /// sides begin a new life with these generations. Both must have ended their lives; one that has
+  /// not spoils the new channel only, which is then broken again.
+  ///
+  /// - Parameter name: as it was formatted with.
+  public func renew(
+    name: Span<UInt8>, clientGeneration: UInt32, serviceGeneration: UInt32
+  ) throws(GeometryError) {
+    for side in [ChannelSide.client, .service] {
+      announce(side, life: .absent, generation: generation(of: side))
+    }
+    let start = Int(VOS_CLIENT_PAGE_OFFSET)
+    // SAFETY: from the first page after the superblock's to the region's end.
+    unsafe (base + start).initializeMemory(
+      as: UInt8.self, repeating: 0, count: geometry.regionBytes - start)
+    try format(name)
+    announce(.client, life: .alive, generation: clientGeneration)
+    announce(.service, life: .alive, generation: serviceGeneration)
   }
 
   /// The page of `side`.

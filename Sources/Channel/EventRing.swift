@@ -13,6 +13,8 @@ public enum ChannelEvent: Equatable, Sendable {
 public struct EventProducer: Sendable {
   private let region: ChannelRegion
   private var index: UInt32
+  /// What the client claimed that cannot be true.
+  public private(set) var fault: ProtocolFault?
 
   /// Goes on where the ring stands.
   public init(region: ChannelRegion) {
@@ -30,6 +32,7 @@ public struct EventProducer: Sendable {
     // What the client claims to have read; a claim that cannot be true is a full ring.
     let read = region.page(of: .client).eventIndex
     guard index &- read < UInt32(region.geometry.eventCount) else {
+      if index &- read > UInt32(region.geometry.eventCount) { fault = .eventIndex(read) }
       page.eventOverflow = page.eventOverflow &+ 1
       return false
     }
@@ -45,6 +48,8 @@ public struct EventConsumer: Sendable {
   private let region: ChannelRegion
   private var index: UInt32
   private var overflow: UInt32
+  /// What the service wrote that cannot be true.
+  public private(set) var fault: ProtocolFault?
 
   /// Starts with the events written from now on.
   public init(region: ChannelRegion) {
@@ -67,6 +72,7 @@ public struct EventConsumer: Sendable {
   public mutating func next() -> ChannelEvent? {
     let written = region.page(of: .service).eventIndex
     if written &- index > UInt32(region.geometry.eventCount) {
+      fault = .eventIndex(written)
       skip(to: written)
       return nil
     }
@@ -74,6 +80,7 @@ public struct EventConsumer: Sendable {
       let event = region.readEvent(at: index)
       skip(to: index &+ 1)
       if let event { return event }
+      fault = .event
     }
     return nil
   }

@@ -148,17 +148,30 @@ public struct SliceClient: ~Copyable, @unchecked Sendable {
     return memory.sleeping
   }
 
-  /// The reply, if it is there. One that claims more data than there is room for, or an errno that
-  /// does not exist, becomes EPROTO.
+  /// The reply, if it is there. EPROTO if it claims more data than there is room for, or an errno
+  /// that does not exist, and if the slot's word is none that a call in flight can have: nobody would
+  /// ever answer.
   public borrowing func poll(_ ticket: Ticket) -> Reply? {
-    let word = memory.state(ticket.slot)
-    guard SlotWord.phase(word) == SlotWord.done, SlotWord.sequence(word) == ticket.sequence
-    else { return nil }
+    let word = memory.state(ticket.slot) & ~SlotWord.waiter
+    guard word == SlotWord.make(SlotWord.done, ticket.sequence) else {
+      return word == SlotWord.make(SlotWord.submitted, ticket.sequence) ? nil : .protocolError
+    }
     let reply = memory.readReply(ticket.slot)
     guard reply.dataLength <= ticket.capacity, reply.result >= Reply.lowestResult else {
       return .protocolError
     }
     return reply
+  }
+
+  /// Whether all that the caller alone writes is as it wrote it: the call's line (but for its
+  /// length, where the reply's goes) and the limit that makes the service look at the slot. If not,
+  /// the channel is broken, and the call may never be answered, or not be the one that was meant.
+  /// Look now and then while waiting, and before a reply is believed.
+  public borrowing func isIntact(_ ticket: Ticket, _ call: Call) -> Bool {
+    let (found, flags) = memory.readCall(ticket.slot)
+    return flags == 0 && found.number == call.number && found.object == call.object
+      && found.arguments == call.arguments && found.data.offset == call.data.offset
+      && found.data.capacity == call.data.capacity && memory.slotLimit > ticket.slot
   }
 
   /// Polls as `policy` says; `nil` if the reply did not come in time.

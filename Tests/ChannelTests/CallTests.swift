@@ -134,7 +134,35 @@ import Testing
     let second = client.submit(Call(1), in: slot)
     #expect(port.next() == nil)
     _ = port.complete(request, Reply(result: 0))
-    #expect(client.poll(second) == nil)
+    #expect(client.poll(second)?.result == -71)
+  }
+
+  @Test func aDamagedSlotEndsItsCall() throws {
+    let client = SliceClient(region: region, slice: 0)
+    let slot = try the(client.takeSlot())
+    let slots = region.geometry.slicesOffset + region.geometry.slotsOffset
+    let call = Call(7, object: 1, arguments: (2, 3, 4), data: DataWindow(offset: 64, capacity: 8))
+    let ticket = client.submit(call, in: slot)
+    func isIntact() -> Bool { client.isIntact(ticket, call) }
+    #expect(client.poll(ticket) == nil)
+    #expect(client.announceWaiter(ticket) != nil)
+    #expect(client.poll(ticket) == nil)
+    #expect(isIntact() == true)
+    for (word, good) in [(0x1_00 | 5, true), (0x1_00, false), (0x2_01, false), (0x1_09, false)] {
+      test.base.storeBytes(of: UInt32(word), toByteOffset: slots, as: UInt32.self)
+      #expect((client.poll(ticket) == nil) == good)
+      if !good { #expect(client.poll(ticket)?.result == -71) }
+    }
+    // Whatever of the line but the length and the result is the caller's alone.
+    for offset in 4..<56 where !(20..<24).contains(offset) && !(28..<32).contains(offset) {
+      let old = test.base.load(fromByteOffset: slots + offset, as: UInt8.self)
+      test.base.storeBytes(of: old ^ 0x10, toByteOffset: slots + offset, as: UInt8.self)
+      #expect(isIntact() == false, "byte \(offset)")
+      test.base.storeBytes(of: old, toByteOffset: slots + offset, as: UInt8.self)
+    }
+    #expect(isIntact() == true)
+    test.base.storeBytes(of: 0, toByteOffset: region.geometry.slicesOffset, as: UInt32.self)
+    #expect(isIntact() == false)
   }
 
   @Test func aWithdrawnCallIsNotServed() throws {
