@@ -11,7 +11,8 @@ struct Dev: ParsableCommand {
     abstract: "Build vos, run it in the lab, test it, measure it.",
     subcommands: [
       DemoCommand.self, TestCommand.self, ShellCommand.self, BenchCommand.self, BuildCommand.self,
-      LabCommand.self, FormatCommand.self, LintCommand.self, CleanCommand.self, ServeOnce.self,
+      LabCommand.self, FuzzCommand.self, FormatCommand.self, LintCommand.self, CleanCommand.self,
+      ServeOnce.self,
     ])
 
   static func main() {

@@ -59,6 +59,7 @@ struct PackageTests {
       if Interrupts.raised { throw Failure("interrupted") }
     }
     tally.add(try testLibvos())
+    tally.add(try Fuzzing(workspace).test())
     return tally
   }
 

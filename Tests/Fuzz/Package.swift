@@ -1,0 +1,71 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Coverage, memory checks, and access to what is internal. The flags are here, so that
+// `swift build -c release` is all there is to it.
+let checks = "fuzzer,address"
+let swift: [SwiftSetting] = [
+  .unsafeFlags(["-sanitize=\(checks)", "-enable-testing"]),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+let c: [CSetting] = [.unsafeFlags(["-fsanitize=fuzzer-no-link,address"])]
+
+/// The code under test: links to the folders where it lives, built here with the checks.
+let subjects: [Target] = [
+  .target(name: "CVosABI"),
+  .target(name: "Channel", dependencies: ["CVosABI"], swiftSettings: swift),
+  .target(name: "DeviceModel", swiftSettings: swift),
+  .target(name: "Devices", dependencies: ["DeviceModel"], swiftSettings: swift),
+  .target(name: "PCI", dependencies: ["DeviceModel"], swiftSettings: swift),
+  .target(name: "Ivshmem", dependencies: ["DeviceModel", "PCI"], swiftSettings: swift),
+  .target(name: "Boot", dependencies: ["DeviceModel"], swiftSettings: swift),
+  .systemLibrary(name: "CFDT", providers: [.apt(["libfdt-dev"])]),
+  .target(name: "DeviceTree", dependencies: ["CFDT"], swiftSettings: swift),
+  .target(
+    name: "Manifest", dependencies: [.product(name: "Yams", package: "Yams")],
+    swiftSettings: swift),
+  .target(
+    name: "Guest", dependencies: ["CGuest", "CVosABI", "Channel", "DeviceTree"],
+    swiftSettings: swift),
+]
+
+/// What the fuzzers share, and what stands in for a kernel.
+let help: [Target] = [
+  .target(name: "CFuzz", cSettings: c),
+  .target(name: "FuzzKit", dependencies: ["CFuzz"], swiftSettings: swift),
+  .target(
+    name: "ChannelKit", dependencies: ["CFuzz", "CVosABI", "Channel", "FuzzKit"],
+    swiftSettings: swift),
+  .target(
+    name: "ServiceKit", dependencies: ["CFuzz", "CGuest", "Channel", "ChannelKit", "FuzzKit"],
+    swiftSettings: swift),
+  .target(name: "CGuest", dependencies: ["CFuzz"], cSettings: c),
+]
+
+/// One program a fuzzer; its seeds are in `corpus/NAME`.
+func fuzzer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .executableTarget(
+    name: "fuzz-" + name, dependencies: ["CFuzz", "FuzzKit"] + dependencies,
+    path: "Sources/fuzzers/" + name,
+    swiftSettings: swift,
+    linkerSettings: [.unsafeFlags(["-sanitize=\(checks)", "-use-ld=lld"])])
+}
+
+let package = Package(
+  name: "fuzz",
+  dependencies: [.package(url: "https://github.com/jpsim/Yams", from: "6.2.0")],
+  targets: subjects + help + [
+    fuzzer("superblock", "CVosABI", "Channel"),
+    fuzzer("slots", "CVosABI", "Channel", "ChannelKit"),
+    fuzzer("replies", "CVosABI", "Channel", "ChannelKit"),
+    fuzzer("sockets", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
+    fuzzer("files", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
+    fuzzer("agent", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
+    fuzzer("bus", "DeviceModel", "Ivshmem", "PCI"),
+    fuzzer("platform", "DeviceModel", "Devices"),
+    fuzzer("kernels", "Boot", "DeviceModel"),
+    fuzzer("initrds", "Manifest"),
+    fuzzer("manifests", "Manifest"),
+  ]
+)

@@ -1,0 +1,1 @@
+../../../../../guest-kernels/linux/vosguest/Sources/CGuest/include/cguest.h
