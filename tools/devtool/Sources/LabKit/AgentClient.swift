@@ -23,21 +23,34 @@ public final class AgentClient {
   /// Where a running command's output goes, piece by piece.
   public typealias Sink = (_ output: [UInt8], _ isError: Bool) -> Void
 
+  /// A command took longer than it may.
+  public struct TimedOut: LocalizedError, CustomStringConvertible {
+    public var awaited: String
+    public var description: String { "timed out: waited for \(awaited)" }
+    public var errorDescription: String? { description }
+  }
+
   /// Connects, and waits until the agent answers.
-  public init(_ path: URL, withinSeconds seconds: Double) throws {
+  ///
+  /// - Parameter isAlive: false when waiting is of no use any more.
+  public init(
+    _ path: URL, withinSeconds seconds: Double, while isAlive: () -> Bool = { true }
+  ) throws {
     let deadline = Date().addingTimeInterval(seconds)
-    socket = try AgentClient.connect(path, until: deadline)
+    socket = try AgentClient.connect(path, until: deadline, isAlive)
     let nonce = (0..<Frame.nonceBytes).map { _ in UInt8.random(in: 0...255) }
     try socket.send(Frame(.greet, session: 0, payload: nonce).encoded)
     while !decoder.synchronize(nonce: nonce) { try receive(until: deadline, "the agent's answer") }
   }
 
-  private static func connect(_ path: URL, until deadline: Date) throws -> Socket {
+  private static func connect(
+    _ path: URL, until deadline: Date, _ isAlive: () -> Bool
+  ) throws -> Socket {
     while true {
       do {
         return try Socket(connectingTo: path)
       } catch {
-        guard Date() < deadline, !Interrupts.raised else { throw error }
+        guard Date() < deadline, !Interrupts.raised, isAlive() else { throw error }
         usleep(20_000)
       }
     }
@@ -45,10 +58,12 @@ public final class AgentClient {
 
   /// Runs a command to its end.
   ///
-  /// - Parameter seconds: after this long the command is killed, and that is an error.
+  /// - Parameters:
+  ///   - seconds: after this long the command is killed, and that is an error (`TimedOut`).
+  ///   - keeping: whether the result holds what the sink was given, too.
   public func run(
     _ arguments: [String], input: [UInt8] = [], withinSeconds seconds: Double = 120,
-    sink: Sink? = nil
+    sink: Sink? = nil, keeping: Bool = true
   ) throws -> LabResult {
     lastSession += 1
     let session = lastSession
@@ -61,7 +76,7 @@ public final class AgentClient {
     }
     try socket.send(Frame(.input, session: session).encoded)
     do {
-      return try follow(session, arguments, until: deadline, sink)
+      return try follow(session, arguments, until: deadline, sink, keeping)
     } catch {
       try? socket.send(
         Frame(.signal, session: session, payload: littleEndianBytes(UInt32(SIGKILL))).encoded)
@@ -77,7 +92,8 @@ public final class AgentClient {
   }
 
   private func follow(
-    _ session: UInt32, _ arguments: [String], until deadline: Date, _ sink: Sink?
+    _ session: UInt32, _ arguments: [String], until deadline: Date, _ sink: Sink?,
+    _ keeping: Bool
   ) throws -> LabResult {
     var output: [UInt8] = []
     var errors: [UInt8] = []
@@ -87,10 +103,10 @@ public final class AgentClient {
         switch frame.kind {
         case .output:
           sink?(frame.payload, false)
-          output += frame.payload
+          if keeping { output += frame.payload }
         case .errors:
           sink?(frame.payload, true)
-          errors += frame.payload
+          if keeping { errors += frame.payload }
         case .exited:
           let status = Int32(bitPattern: littleEndianWord(frame.payload))
           return LabResult(
@@ -108,7 +124,7 @@ public final class AgentClient {
 
   private func receive(until deadline: Date, _ awaited: String) throws {
     guard !Interrupts.raised else { throw Failure("interrupted") }
-    guard Date() < deadline else { throw Failure("timed out: waited for \(awaited)") }
+    guard Date() < deadline else { throw TimedOut(awaited: awaited) }
     guard let bytes = try socket.receive(withinMilliseconds: AgentClient.roundMilliseconds) else {
       return
     }

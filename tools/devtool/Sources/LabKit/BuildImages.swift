@@ -4,9 +4,9 @@ public import Foundation
 /// The initramfs images and the lab's disk.
 public struct ImageBuild {
   /// The images of the lab's domains.
-  public static let domains = ["primary", "network", "storage"]
+  public static let domains = ["primary", "network", "storage", "primary-disk"]
   /// The release whose packages go into the images.
-  private static let suite = "bookworm"
+  static let suite = "bookworm"
 
   let workspace: Workspace
   private var sources: URL { workspace.path("guest-kernels/linux/images") }
@@ -72,7 +72,7 @@ public struct ImageBuild {
   }
 
   /// The packages' files, unpacked below out/cache; shared by images with the same packages.
-  private func packageTree(_ packages: [String], name: String) throws -> URL {
+  func packageTree(_ packages: [String], name: String) throws -> URL {
     let list = packages.sorted().joined(separator: ",")
     // A file name holds 255 bytes; the stamp has the whole list.
     let title = String("packages-\(list)".prefix(200))

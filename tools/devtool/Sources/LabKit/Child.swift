@@ -93,6 +93,15 @@ public struct Child: Sendable {
     return exitCode(status)
   }
 
+  /// Whether the child has ended; its exit code can be asked for afterwards.
+  var hasEnded: Bool {
+    var information = unsafe siginfo_t()
+    // SAFETY: the structure outlives the call, which leaves it zero while the child runs.
+    let result = unsafe waitid(
+      P_PID, id_t(process), &information, Int32(WEXITED | WNOHANG | WNOWAIT))
+    return unsafe result != 0 || information.si_signo != 0
+  }
+
   public func signal(_ number: Int32) { kill(-process, number) }
 
   /// Ends the child's group: asks first, then insists; returns when the child is gone.

@@ -24,10 +24,12 @@ public final class Lab {
 
   /// Starts a lab host in out/run/NAME and waits for its agent.
   ///
-  /// - Parameter detached: it outlives this program, until `lab down`.
+  /// - Parameters:
+  ///   - detached: it outlives this program, until `lab down`.
+  ///   - configure: changes the machine, and may put disks of its own into its folder.
   public static func start(
     _ workspace: Workspace, name: String, detached: Bool = false,
-    configure: (inout LabMachine) -> Void = { _ in }
+    configure: (inout LabMachine) throws -> Void = { _ in }
   ) throws -> Lab {
     let folder = workspace.run.appending(path: name)
     if let process = runningProcess(folder) {
@@ -36,17 +38,19 @@ public final class Lab {
     try remove(folder)
     try workspace.makeFolder(folder)
     var machine = LabMachine(workspace, folder: folder)
-    configure(&machine)
-    try writeRandomFile(machine.servedFile, bytes: DiskBuild.dataBytes)
-    for disk in machine.disks {
-      try LabKit.run(
-        ["cp", "--sparse=always", DiskBuild(workspace).image.path, disk.path],
-        log: folder.appending(path: "cp.log"))
+    do {
+      try configure(&machine)
+      try fill(machine, workspace)
+    } catch {
+      try? remove(folder)
+      throw error
     }
     let child = try launch(machine, detached: detached)
     do {
       try Data("\(child.process)\n".utf8).write(to: folder.appending(path: "pid"))
-      let agent = try AgentClient(machine.agentSocket, withinSeconds: bootSeconds)
+      let agent = try AgentClient(machine.agentSocket, withinSeconds: bootSeconds) {
+        !child.hasEnded
+      }
       return Lab(workspace, machine, agent, child.process, child)
     } catch {
       child.end()
@@ -54,6 +58,16 @@ public final class Lab {
       try? keepLogs(machine, workspace)
       try? remove(folder)
       throw Failure("the lab host did not come up: \(error)\n\(lines)", log: workspace.logs)
+    }
+  }
+
+  /// Puts the file to be served, and the disks that are not there yet, into the machine's folder.
+  private static func fill(_ machine: LabMachine, _ workspace: Workspace) throws {
+    try writeRandomFile(machine.servedFile, bytes: DiskBuild.dataBytes)
+    for disk in machine.disks where !exists(disk) {
+      try LabKit.run(
+        ["cp", "--sparse=always", DiskBuild(workspace).image.path, disk.path],
+        log: machine.folder.appending(path: "cp.log"))
     }
   }
 

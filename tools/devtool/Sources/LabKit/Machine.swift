@@ -12,6 +12,10 @@ public struct LabMachine: Sendable {
   public static let gateway = "10.0.2.2"
   /// The emulator's name of the port above the e1000e, for its monitor.
   static let rootPort = "rp1"
+  /// The function of the controller with the primary's own disks.
+  static let primaryDevice = "0000:03:00.0"
+  /// The function of the NVMe controller that the lab host keeps in `lab run`.
+  static let peerDevice = "0000:02:00.0"
   /// Name of the agent's port.
   static let agentPort = "org.vos.lab"
 
@@ -33,6 +37,14 @@ public struct LabMachine: Sendable {
   public var agentSocket: URL { folder.appending(path: "agent.sock") }
   public var terminalSocket: URL { folder.appending(path: "terminal.sock") }
   var monitorSocket: URL { folder.appending(path: "monitor.sock") }
+  /// Disks of the primary domain's own, namespaces 1, 2, … of one NVMe controller. What is written
+  /// to them is forgotten when the machine ends.
+  public var primaryDisks: [URL] = []
+  /// The second disk (see `disks`), instead of a copy of the lab's; writes are forgotten, too.
+  public var peerDisk: URL?
+  /// Whether both NICs are on one wire, and nothing else: the lab host is then all of the outside.
+  /// (QEMU's user network would answer each connection that passes by with a reset.)
+  public var joinsNICs = false
   /// More folders to show to the lab host, read-only: tag → folder.
   public var extraShares: [String: URL] = [:]
 
@@ -55,7 +67,7 @@ public struct LabMachine: Sendable {
       "-append", "console=ttyS0 panic=-1 intel_iommu=on no_timer_check quiet",
       "-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
     ]
-    command += nics() + drives() + ports() + shares()
+    command += nics() + drives() + ports() + shares() + primaryController()
     return command
   }
 
@@ -63,27 +75,49 @@ public struct LabMachine: Sendable {
   ///
   /// Nothing outside is reachable but the server, one process a connection.
   private func nics() -> [String] {
-    let program = CommandLine.arguments[0]
+    // QEMU runs in the machine's folder: a relative path would mean something else there.
+    let program = URL(fileURLWithPath: CommandLine.arguments[0]).path
     let server = "cmd:\(program) serve-once \(servedFile.path)"
     let network = "restrict=on,guestfwd=tcp:\(LabMachine.serverAddress):80-\(server)"
-    return [
-      "-device", "ioh3420,id=\(LabMachine.rootPort),chassis=1,slot=1",
-      "-netdev", "user,id=n0,\(network)",
-      "-device", "e1000e,netdev=n0,bus=\(LabMachine.rootPort)",
-      "-netdev", "user,id=n1,\(network)", "-device", "e1000,netdev=n1,bus=pcie.0,addr=06.0",
-    ]
+    let wires =
+      joinsNICs
+      ? ["hubport,id=n0,hubid=0", "hubport,id=n1,hubid=0"]
+      : ["user,id=n0,\(network)", "user,id=n1,\(network)"]
+    return ["-device", "ioh3420,id=\(LabMachine.rootPort),chassis=1,slot=1"]
+      + wires.flatMap { ["-netdev", $0] }
+      + [
+        "-device", "e1000e,netdev=n0,bus=\(LabMachine.rootPort)",
+        "-device", "e1000,netdev=n1,bus=pcie.0,addr=06.0",
+      ]
   }
 
   /// A SATA controller of its own, for the chipset's shares an IOMMU group with the LPC bridge; and
-  /// an NVMe controller. Each has a disk with the same content.
+  /// an NVMe controller. Each has a disk, with the same content unless `peerDisk` is given.
   private func drives() -> [String] {
-    [
+    let second =
+      peerDisk.map { "if=none,id=s1,file=\($0.path),format=raw,snapshot=on" }
+      ?? "if=none,id=s1,file=nvme.img,format=raw"
+    return [
       "-drive", "if=none,id=s0,file=storage.img,format=raw",
       "-device", "ich9-ahci,id=ahci1,bus=pcie.0,addr=05.0", "-device",
       "ide-hd,drive=s0,bus=ahci1.0",
-      "-drive", "if=none,id=s1,file=nvme.img,format=raw",
+      "-drive", second,
       "-device", "ioh3420,id=rp2,chassis=2,slot=2", "-device", "nvme,drive=s1,serial=vos,bus=rp2",
     ]
+  }
+
+  private func primaryController() -> [String] {
+    guard !primaryDisks.isEmpty else { return [] }
+    return [
+      "-device", "ioh3420,id=rp3,chassis=3,slot=3",
+      "-device", "nvme,id=primary,serial=primary,bus=rp3",
+    ]
+      + primaryDisks.enumerated().flatMap { index, disk in
+        [
+          "-drive", "if=none,id=p\(index),file=\(disk.path),format=raw,snapshot=on",
+          "-device", "nvme-ns,drive=p\(index),bus=primary,nsid=\(index + 1)",
+        ]
+      }
   }
 
   private func ports() -> [String] {

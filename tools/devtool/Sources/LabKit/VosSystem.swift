@@ -46,9 +46,10 @@ public struct VosSystem {
 
   /// Runs `vosctl`; its exit code is the caller's to judge.
   public func vosctl(
-    _ arguments: [String], withinSeconds seconds: Double = 120, sink: AgentClient.Sink? = nil
+    _ arguments: [String], withinSeconds seconds: Double = 120, sink: AgentClient.Sink? = nil,
+    keeping: Bool = true
   ) throws -> LabResult {
-    try lab.agent.run(["vosctl"] + arguments, withinSeconds: seconds, sink: sink)
+    try lab.agent.run(["vosctl"] + arguments, withinSeconds: seconds, sink: sink, keeping: keeping)
   }
 
   /// Runs `vosctl` and throws when it does not exit with 0.

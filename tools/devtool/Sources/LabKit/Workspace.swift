@@ -14,6 +14,8 @@ public struct Workspace: Sendable {
     }
   }
 
+  init(root: URL) { self.root = root }
+
   public var out: URL { root.appending(path: "out") }
   public var bin: URL { out.appending(path: "bin") }
   public var lib: URL { out.appending(path: "lib") }

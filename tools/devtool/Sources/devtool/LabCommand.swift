@@ -6,7 +6,7 @@ import LabKit
 struct LabCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "lab", abstract: "The emulated machine with an IOMMU, a NIC and a disk.",
-    subcommands: [Up.self, Exec.self, Down.self])
+    subcommands: [Run.self, Up.self, Exec.self, Down.self])
 
   struct Choice: ParsableArguments {
     @Option(help: "Which lab, where several are up.") var name = "lab"
@@ -42,13 +42,13 @@ extension LabCommand {
       discussion: "One at a time: a second one ends the first. Standard input is not passed on.")
     @OptionGroup var choice: Choice
     @Option(help: "Seconds that the command may take.") var timeout = 600.0
-    @Argument(parsing: .captureForPassthrough, help: "The command, after --.") var command: [String]
+    @Argument(parsing: .postTerminator, help: "The command, after --.")
+    var command: [String] = []
 
     func run() throws {
-      let arguments = Array(command.first == "--" ? command.dropFirst() : command[...])
-      guard !arguments.isEmpty else { throw ValidationError("name a command after --") }
+      guard !command.isEmpty else { throw ValidationError("name a command after --") }
       let lab = try Lab.attach(Workspace(), name: choice.name)
-      let result = try lab.agent.run(arguments, withinSeconds: timeout) { bytes, isError in
+      let result = try lab.agent.run(command, withinSeconds: timeout) { bytes, isError in
         (isError ? FileHandle.standardError : .standardOutput).write(Data(bytes))
       }
       throw ExitCode(result.code)
