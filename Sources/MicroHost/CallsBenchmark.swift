@@ -29,7 +29,7 @@ public struct CallsBenchmark {
     /// With 1, 2, 4, … 64 outstanding calls.
     public let throughput: [Throughput]
     public let callCount: UInt64
-    /// Exits of both guests' CPUs while the calls ran.
+    /// Exits of both guests' CPUs while the calls, and raw round trips in turn with them, ran.
     public let exits: UInt64
     /// Of these, those that interrupts of the host caused, and no instruction of a guest.
     public let interruptExits: UInt64

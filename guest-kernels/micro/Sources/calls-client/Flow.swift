@@ -4,10 +4,11 @@ import CVosABI
 import Channel
 import MicroRuntime
 
-/// Ticks of the runs with 1, 2, 4, … outstanding calls.
+/// Ticks of a run with 1, 2, 4, … outstanding calls: the median of `runs`.
 struct Throughput {
   /// 1 to 64 calls: a slice has no more slots.
   static let steps = 7
+  static let runs = 5
   private(set) var ticks = InlineArray<7, UInt64>(repeating: 0)
   private(set) var count = 0
 
