@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <net/if.h>
 #include <net/route.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -32,31 +33,65 @@ long guest_call(long number, long a, long b, long c, long d, long e, long f)
 	return result == -1 ? -errno : result;
 }
 
-/*
- * Creation by another identity: the file belongs to it, while permission was
- * checked by the client's kernel, which knows supplementary groups. So the rights
- * to pass permission checks, which setfsuid takes away, are taken back.
- */
-static int keep_override(void)
+/* All that this thread may have in effect, or of that only the mask `kept`. */
+static int set_effective(uint32_t kept_low, uint32_t kept_high)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2];
 
 	if (syscall(SYS_capget, &header, data) < 0)
 		return -errno;
-	data[0].effective |= data[0].permitted &
-			     (1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_MKNOD);
+	data[0].effective = data[0].permitted & kept_low;
+	data[1].effective = data[1].permitted & kept_high;
 	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
 }
 
-int guest_become(uint32_t uid, uint32_t gid)
+int guest_act(uint32_t uid, uint32_t gid, uint32_t rights)
 {
+	/* What a new thread has is its maker's, which it does not know. */
+	static _Thread_local struct {
+		uint32_t uid, gid, rights;
+		int known;
+	} now;
+	int error;
+
+	if (now.known && now.uid == uid && now.gid == gid && (uid == 0 || now.rights == rights))
+		return 0;
+	now.known = 0;
+	/* CAP_SETUID and CAP_SETGID first: the last identity may have been without. */
+	error = set_effective(UINT32_MAX, UINT32_MAX);
+	if (error < 0)
+		return error;
 	syscall(SYS_setfsgid, gid);
 	syscall(SYS_setfsuid, uid);
 	/* These two never say that they failed; asking for -1 tells what is. */
 	if ((uint32_t)syscall(SYS_setfsuid, -1) != uid || (uint32_t)syscall(SYS_setfsgid, -1) != gid)
 		return -EPERM;
-	return uid ? keep_override() : 0;
+	error = uid ? set_effective(rights, 0) : set_effective(UINT32_MAX, UINT32_MAX);
+	if (error < 0)
+		return error;
+	now.uid = uid;
+	now.gid = gid;
+	now.rights = rights;
+	now.known = 1;
+	return 0;
+}
+
+uint32_t guest_maker_rights(void)
+{
+	return 1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH | 1u << CAP_MKNOD | 1u << CAP_FSETID;
+}
+
+int guest_mask_modes(uint32_t mask)
+{
+	static _Thread_local int is_own;
+
+	/* Threads share theirs until one says that it wants its own. */
+	if (!is_own && unshare(CLONE_FS) < 0)
+		return -errno;
+	is_own = 1;
+	umask(mask & 0777);
+	return 0;
 }
 
 int guest_keep_rights(uint32_t all, uint32_t kept)
@@ -146,6 +181,31 @@ int guest_attributes(int fd, struct fuse_attr *out)
 	out->rdev = (minor(status.st_rdev) & 0xff) | major(status.st_rdev) << 8 |
 		    (minor(status.st_rdev) & ~0xffu) << 12;
 	out->blksize = status.st_blksize;
+	return 0;
+}
+
+int guest_statx(int fd, uint32_t mask, struct guest_statx *out)
+{
+	struct statx status;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, mask, &status) < 0)
+		return -errno;
+	memset(out, 0, sizeof(*out));
+	out->mask = status.stx_mask & (STATX_BASIC_STATS | STATX_BTIME);
+	out->blksize = status.stx_blksize;
+	out->nlink = status.stx_nlink;
+	out->uid = status.stx_uid;
+	out->gid = status.stx_gid;
+	out->mode = status.stx_mode;
+	out->ino = status.stx_ino;
+	out->size = status.stx_size;
+	out->blocks = status.stx_blocks;
+	out->atime = (struct guest_time){ status.stx_atime.tv_sec, status.stx_atime.tv_nsec, 0 };
+	out->btime = (struct guest_time){ status.stx_btime.tv_sec, status.stx_btime.tv_nsec, 0 };
+	out->ctime = (struct guest_time){ status.stx_ctime.tv_sec, status.stx_ctime.tv_nsec, 0 };
+	out->mtime = (struct guest_time){ status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec, 0 };
+	out->rdev_major = status.stx_rdev_major;
+	out->rdev_minor = status.stx_rdev_minor;
 	return 0;
 }
 

@@ -197,11 +197,24 @@ final class FileForwarder: @unchecked Sendable {
       switch ask(slot, data, life) {
       case .answered(let length): return finish(head, data, buffers, length)
       case .refused(let error): return refuse(head, error)
-      case .lost where Self.canRepeat(head.opcode): continue
+      case .lost where Self.canRepeat(head.opcode) && !appends(head, buffers, count): continue
       case .lost: return refuse(head, Failure.inputOutput)
       }
     }
     return refuse(head, Failure.inputOutput)
+  }
+
+  /// Whether this is a write to wherever the file ends: done twice it leaves two.
+  private func appends(_ head: fuse_in_header, _ buffers: Buffers, _ count: Int) -> Bool {
+    let headBytes = MemoryLayout<fuse_in_header>.size
+    guard head.opcode == FUSE_WRITE.rawValue,
+      count >= headBytes + MemoryLayout<fuse_write_in>.size
+    else { return false }
+    // SAFETY: both structures lie within the `count` bytes of this thread's buffer.
+    let what = unsafe buffers.request.loadUnaligned(
+      fromByteOffset: headBytes, as: fuse_write_in.self)
+    return what.flags & UInt32(O_APPEND) != 0
+      && what.write_flags & UInt32(FUSE_WRITE_CACHE) == 0
   }
 
   /// Ends the mount and all that waits on it; the threads then find it gone.

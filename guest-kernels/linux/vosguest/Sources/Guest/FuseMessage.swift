@@ -55,11 +55,12 @@ struct FuseRequest {
     return body[position...end].map { CChar(bitPattern: $0) }
   }
 
-  /// Takes the name of a directory entry: one component that leads nowhere else.
+  /// Takes the name of a directory entry: one component that leads nowhere else. That it is too
+  /// long for the file system is for this domain's kernel to say.
   mutating func takeName() -> [CChar]? {
     guard let name = takeString() else { return nil }
     let dot = CChar(UInt8(ascii: "."))
-    guard (2...256).contains(name.count), !name.contains(CChar(UInt8(ascii: "/"))),
+    guard (2...Int(PATH_MAX)).contains(name.count), !name.contains(CChar(UInt8(ascii: "/"))),
       name != [dot, 0], name != [dot, dot, 0]
     else { return nil }
     return name

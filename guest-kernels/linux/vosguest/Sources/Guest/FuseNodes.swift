@@ -24,9 +24,14 @@ final class FuseNode: Sendable {
   func attributes(_ out: inout fuse_attr) -> Int {
     // SAFETY: a local of the type that the call fills, which outlives it.
     let result = unsafe Int(guest_attributes(descriptor.number, &out))
-    let skew = fastWrites.load(ordering: .relaxed) % 1000
-    if skew != 0, out.mtimensec < 999_999_000 { out.mtimensec += skew }
+    out.mtimensec = skewed(out.mtimensec)
     return result
+  }
+
+  /// The nanoseconds of the last change as they are shown.
+  func skewed(_ nanoseconds: UInt32) -> UInt32 {
+    let skew = fastWrites.load(ordering: .relaxed) % 1000
+    return nanoseconds < 999_999_000 ? nanoseconds + skew : nanoseconds
   }
 
   var mode: UInt32? {
@@ -109,7 +114,7 @@ final class FuseNodes: Sendable {
   func find(_ number: UInt64) -> FuseNode? {
     if number == Self.rootNumber { return root }
     if let node = state.withLock({ $0.nodes[number] ?? $0.pinned[number] }) { return node }
-    guard let handleType,
+    guard let handleType, Identity.root() == 0,
       let descriptor = Descriptor(
         Int(guest_open_handle(mount.number, number, handleType, O_PATH | O_CLOEXEC)))
     else { return nil }
@@ -125,6 +130,11 @@ final class FuseNodes: Sendable {
         Int(O_PATH | O_NOFOLLOW | O_CLOEXEC), 0)
     }
     guard let descriptor = Descriptor(result) else { return (nil, result) }
+    return adopt(descriptor)
+  }
+
+  /// Makes a node of what an `O_PATH` descriptor leads to.
+  func adopt(_ descriptor: consuming Descriptor) -> (node: FuseNode?, error: Int) {
     if let handleType {
       var handle: UInt64 = 0
       var type: Int32 = 0

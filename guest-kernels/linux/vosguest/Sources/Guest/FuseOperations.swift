@@ -16,6 +16,11 @@ extension FuseService {
     case FUSE_STATFS: return fileSystem(&reply)
     default: break
     }
+    // Reads and writes take the identity that they need themselves, if any.
+    if request.head.opcode != FUSE_READ.rawValue, request.head.opcode != FUSE_WRITE.rawValue {
+      let error = Identity.root()
+      guard error == 0 else { return error }
+    }
     guard let node = nodes.find(request.head.nodeid) else { return Failure.stale }
     return onNode(node, &request, &reply) ?? onHandle(node, &request, &reply)
       ?? Failure.notImplemented
@@ -39,6 +44,7 @@ extension FuseService {
     case FUSE_LINK: hardLink(node, &request, &reply)
     case FUSE_ACCESS: 0  // the client's kernel checks
     case FUSE_SETXATTR: setExtended(node, &request)
+    case fuse_opcode(UInt32(GUEST_FUSE_STATX)): giveStatus(node, &request, &reply)
     case FUSE_GETXATTR: getExtended(node, &request, &reply)
     case FUSE_LISTXATTR: listExtended(node, &request, &reply)
     case FUSE_REMOVEXATTR: removeExtended(node, &request)
@@ -53,6 +59,7 @@ extension FuseService {
     switch fuse_opcode(request.head.opcode) {
     case FUSE_OPEN: open(node, &request, &reply)
     case FUSE_CREATE: create(node, &request, &reply)
+    case FUSE_TMPFILE: createUnnamed(node, &request, &reply)
     case FUSE_READ: read(node, &request, &reply)
     case FUSE_WRITE: write(node, &request, &reply)
     case FUSE_FLUSH: flush(node, &request)
@@ -77,12 +84,16 @@ extension FuseService {
     UInt32(FUSE_ASYNC_READ) | UInt32(FUSE_ATOMIC_O_TRUNC) | UInt32(FUSE_BIG_WRITES)
     | UInt32(FUSE_AUTO_INVAL_DATA) | UInt32(FUSE_DO_READDIRPLUS) | UInt32(FUSE_READDIRPLUS_AUTO)
     | UInt32(FUSE_ASYNC_DIO) | UInt32(FUSE_PARALLEL_DIROPS) | UInt32(FUSE_MAX_PAGES)
-    | UInt32(FUSE_HANDLE_KILLPRIV_V2)
+    | UInt32(FUSE_HANDLE_KILLPRIV_V2) | needed
+  /// What every kernel that we serve offers, and requests are read by: the umask is ours to apply,
+  /// because a directory's default list takes its place; SETXATTR in its longer form.
+  private static let needed =
+    UInt32(FUSE_POSIX_ACL) | UInt32(FUSE_DONT_MASK) | UInt32(FUSE_SETXATTR_EXT)
 
   private func initialize(_ request: inout FuseRequest, _ reply: inout FuseReply) -> Int {
-    guard let asked = request.take(fuse_init_in.self), asked.major == 7 else {
-      return Failure.protocolBroken
-    }
+    guard let asked = request.take(fuse_init_in.self), asked.major == 7,
+      asked.flags & Self.needed == Self.needed
+    else { return Failure.protocolBroken }
     // A write's head and a read's head share the window with the data.
     let page = Int(VOS_PAGE_BYTES)
     // SAFETY: only a count is asked.
@@ -149,18 +160,18 @@ extension FuseService {
     return failure == 0 ? (found, reply.put(entry)) : (nil, failure)
   }
 
-  /// How long the client may believe these attributes of the node. A write takes set-user-id bits
+  /// How long the client may believe the attributes of the node, with this mode. A write takes set-user-id bits
   /// away, here and not in the client's kernel: a mode with them is not believed.
-  func belief(in node: FuseNode, _ attributes: fuse_attr) -> UInt64 {
+  func belief(in node: FuseNode, mode: UInt32) -> UInt64 {
     let isAttached = node.attachments.load(ordering: .sequentiallyConsistent) != 0
-    return isAttached || attributes.mode & 0o6000 != 0 ? 0 : Self.beliefSeconds
+    return isAttached || mode & 0o6000 != 0 ? 0 : Self.beliefSeconds
   }
 
   func fill(_ entry: inout fuse_entry_out, _ node: FuseNode) -> Int {
     entry.nodeid = node.number
     entry.entry_valid = Self.beliefSeconds
     let error = node.attributes(&entry.attr)
-    entry.attr_valid = belief(in: node, entry.attr)
+    entry.attr_valid = belief(in: node, mode: entry.attr.mode)
     return error
   }
 
@@ -187,15 +198,23 @@ extension FuseService {
   /// Runs a call that makes something, as its future owner, then answers with it.
   private func make(
     _ name: [CChar], in parent: FuseNode, _ request: FuseRequest, _ reply: inout FuseReply,
-    _ call: (Int, Int) -> Int
+    umask: UInt32 = 0, _ call: (Int, Int) -> Int
   ) -> Int {
-    let error = Identity.acting(as: request.head.uid, request.head.gid) {
+    let error = making(request.head, umask: umask) {
       // SAFETY: `takeName` ends the name with a zero; it outlives the call.
       unsafe name.withUnsafeBufferPointer {
         unsafe call(Int(parent.descriptor.number), address($0.baseAddress))
       }
     }
     return error < 0 ? error : answer(name, in: parent, &reply).error
+  }
+
+  /// Runs `body` as who asks, with its umask; as root again afterwards.
+  func making(_ head: fuse_in_header, umask: UInt32, _ body: () -> Int) -> Int {
+    let refused = min(Identity.maker(head.uid, head.gid), Int(guest_mask_modes(umask)))
+    let result = refused < 0 ? refused : body()
+    let error = Identity.root()
+    return error < 0 ? error : result
   }
 
   private func makeLink(
@@ -218,7 +237,7 @@ extension FuseService {
     guard let what = request.take(fuse_mknod_in.self), let name = request.takeName() else {
       return Failure.invalid
     }
-    return make(name, in: parent, request, &reply) { directory, name in
+    return make(name, in: parent, request, &reply, umask: what.umask) { directory, name in
       kernelRetrying(Int(SYS_mknodat), directory, name, Int(what.mode), Int(what.rdev))
     }
   }
@@ -229,7 +248,7 @@ extension FuseService {
     guard let what = request.take(fuse_mkdir_in.self), let name = request.takeName() else {
       return Failure.invalid
     }
-    return make(name, in: parent, request, &reply) { directory, name in
+    return make(name, in: parent, request, &reply, umask: what.umask) { directory, name in
       kernelRetrying(Int(SYS_mkdirat), directory, name, Int(what.mode & 0o7777))
     }
   }
@@ -279,17 +298,5 @@ extension FuseService {
       }
     }
     return error < 0 ? error : answer(name, in: parent, &reply).error
-  }
-}
-
-/// Whom the calling thread acts for in the file system.
-enum Identity {
-  /// Runs `body` so that what it makes belongs to `uid` and `gid`.
-  static func acting(as uid: UInt32, _ gid: UInt32, _ body: () -> Int) -> Int {
-    guard uid != 0 || gid != 0 else { return body() }
-    let error = Int(guest_become(uid, gid))
-    // Root again: setfsuid gives the file-system rights back with it.
-    defer { _ = guest_become(0, 0) }
-    return error < 0 ? error : body()
   }
 }

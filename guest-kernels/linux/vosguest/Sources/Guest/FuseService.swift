@@ -17,11 +17,27 @@ final class FuseHandle: @unchecked Sendable {
 
   /// Its number of this life, if an earlier one gave it and it was attached since.
   var alias: UInt64?
+  let isWritable: Bool
+  /// Direct calls under way.
+  let directCalls = Atomic<Int>(0)
 
-  init(_ descriptor: Descriptor, _ node: FuseNode) {
+  init(_ descriptor: Descriptor, _ node: FuseNode, isWritable: Bool) {
     self.descriptor = descriptor
     self.node = node
+    self.isWritable = isWritable
   }
+}
+
+/// Who has a file open. A file that two opens share, one of them for writing, is used through the
+/// client's kernel alone: only that knows whether one of them is mapped, and keeps mappings, other
+/// opens' reads and watchers in step with writes. An open lasts as long as its mappings.
+struct FuseOpens {
+  var count = 0
+  var writable = 0
+  /// Those that a slice uses directly.
+  var granted: [FuseHandle] = []
+
+  var isShared: Bool { count > 1 && writable > 0 }
 }
 
 /// Serves the files of one directory: FUSE messages from the client's file system, and reads and
@@ -32,6 +48,8 @@ final class FuseHandle: @unchecked Sendable {
 /// slices of root.
 final class FuseService: ServiceHandler {
   static let handleLimit = 60000
+  /// Who has no name and no group (include/linux/highuid.h).
+  private static let nobody: UInt32 = 65534
   /// How long the client may believe names and attributes: nobody but it changes the export. The
   /// attributes of attached files change past its kernel: those are never believed.
   static let beliefSeconds: UInt64 = 3600
@@ -40,6 +58,8 @@ final class FuseService: ServiceHandler {
     var handles: ObjectTable<FuseHandle>
     /// Handles of an earlier life of this service, opened again, by their old number.
     var revived: [UInt64: FuseHandle] = [:]
+    /// Regular files that are open, by node.
+    var opens: [UInt64: FuseOpens] = [:]
     /// Slices whose process is root's, with the generation for which that holds.
     var privileged: [Int: UInt32] = [:]
   }
@@ -61,7 +81,6 @@ final class FuseService: ServiceHandler {
       Tables(
         handles: ObjectTable(
           limit: Self.handleLimit, generation: UInt32(truncatingIfNeeded: random >> 16))))
-    umask(0)
     var limit = rlimit(rlim_cur: 1 << 17, rlim_max: 1 << 17)
     // SAFETY: a local, which the call reads.
     unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
@@ -87,11 +106,12 @@ final class FuseService: ServiceHandler {
       if tables.privileged[slice] == generation { tables.privileged[slice] = nil }
       for number in tables.handles.numbers {
         guard let handle = tables.handles[number], let granted = handle.granted else { continue }
-        if slice == 0 || granted.slice == slice { grant(handle, to: nil) }
+        if slice == 0 || granted.slice == slice { grant(handle, to: nil, &tables) }
       }
       guard slice == 0 else { return [] }
       let revived = Array(tables.revived.values)
       tables.revived = [:]
+      tables.opens = [:]
       return tables.handles.removeAll() + revived
     }
     // The last close of a file that was removed may wait for the disk; the caller polls.
@@ -99,10 +119,48 @@ final class FuseService: ServiceHandler {
   }
 
   /// Lets a slice use a handle directly, or nobody. Under the tables' lock.
-  func grant(_ handle: FuseHandle, to slice: (slice: Int, generation: UInt32)?) {
-    if handle.granted == nil, slice != nil { nodes.attach(handle.node) }
-    if handle.granted != nil, slice == nil { nodes.detach(handle.node) }
+  func grant(
+    _ handle: FuseHandle, to slice: (slice: Int, generation: UInt32)?, _ tables: inout Tables
+  ) {
+    if handle.granted == nil, slice != nil {
+      nodes.attach(handle.node)
+      tables.opens[handle.node.number]?.granted.append(handle)
+    }
+    if handle.granted != nil, slice == nil {
+      nodes.detach(handle.node)
+      tables.opens[handle.node.number]?.granted.removeAll { $0 === handle }
+    }
     handle.granted = slice
+  }
+
+  /// Counts a new open. Those that used the file directly and may do so no longer are returned:
+  /// they find their object gone, and go on through the client's kernel.
+  func opened(_ handle: FuseHandle, _ tables: inout Tables) -> [FuseHandle] {
+    var opens = tables.opens[handle.node.number] ?? FuseOpens()
+    opens.count += 1
+    if handle.isWritable { opens.writable += 1 }
+    tables.opens[handle.node.number] = opens
+    guard opens.isShared else { return [] }
+    for other in opens.granted { grant(other, to: nil, &tables) }
+    return opens.granted
+  }
+
+  /// The reverse of `opened`.
+  func closed(_ handle: FuseHandle, _ tables: inout Tables) {
+    guard var opens = tables.opens[handle.node.number] else { return }
+    opens.count -= 1
+    if handle.isWritable { opens.writable -= 1 }
+    tables.opens[handle.node.number] = opens.count > 0 ? opens : nil
+  }
+
+  /// Waits until no direct call of handles that were taken back is under way: whoever maps the file
+  /// now sees all that they wrote.
+  func drain(_ handles: [FuseHandle]) {
+    for handle in handles {
+      while handle.directCalls.load(ordering: .sequentiallyConsistent) != 0 {
+        System.sleep(milliseconds: 1)
+      }
+    }
   }
 
   func handle(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply? {
@@ -145,9 +203,12 @@ final class FuseService: ServiceHandler {
       guard let handle = tables.handles[call.object], let granted = handle.granted,
         granted.slice == request.slice, granted.generation == request.generation
       else { return nil }
+      // Counted in the same moment in which it is found to be granted.
+      handle.directCalls.add(1, ordering: .sequentiallyConsistent)
       return handle
     }
     guard let handle else { return Reply(Failure.badDescriptor) }
+    defer { handle.directCalls.subtract(1, ordering: .sequentiallyConsistent) }
     guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
     let number = Int(handle.descriptor.number)
     if UInt32(call.number) == VOS_CALL_PREAD64 {
@@ -158,6 +219,8 @@ final class FuseService: ServiceHandler {
       return Reply(count, bytes: count)
     }
     // Before and after: whoever looks in between must see a change as well.
+    let refused = Identity.writer(liveEntry(request.slice)?.uid ?? Self.nobody, Self.nobody)
+    guard refused == 0 else { return Reply(refused) }
     handle.node.fastWrites.add(1, ordering: .relaxed)
     defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
     // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.

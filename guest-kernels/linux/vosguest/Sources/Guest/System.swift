@@ -9,6 +9,7 @@ enum Failure {
   static let noEntry = -2
   static let interrupted = -4
   static let inputOutput = -5
+  static let noAddress = -6
   static let badDescriptor = -9
   static let tryAgain = -11
   static let noMemory = -12
@@ -35,6 +36,8 @@ enum Failure {
 /// Flags that the C library shows only to GNU sources (x86-64 Linux).
 let O_PATH: Int32 = 0o10000000
 let AT_EMPTY_PATH: Int32 = 0x1000
+let O_NOATIME: Int32 = 0o1000000
+let O_TMPFILE: Int32 = 0o20200000
 
 /// A system call by number; minus the errno where it fails.
 @discardableResult

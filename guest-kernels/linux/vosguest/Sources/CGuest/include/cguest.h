@@ -27,8 +27,17 @@
 /* A system call; minus the errno where it fails. */
 long guest_call(long number, long a, long b, long c, long d, long e, long f);
 
-/* What acts on the calling thread alone: its file-system identity. Returns 0 or minus an errno. */
-int guest_become(uint32_t uid, uint32_t gid);
+/*
+ * The calling thread's identity towards file systems, until it is called again: owner and group of
+ * what it makes, whose quota and whose share of the disk it uses. Of the capabilities below 32 it
+ * keeps `rights`, and no others, in effect; root keeps all that it ever had. Costs nothing when all
+ * that is so already. Returns 0 or minus an errno.
+ */
+int guest_act(uint32_t uid, uint32_t gid, uint32_t rights);
+/* The rights of who makes a file where somebody else has checked permission. */
+uint32_t guest_maker_rights(void);
+/* What the calling thread alone takes away from the mode of what it makes (umask). */
+int guest_mask_modes(uint32_t mask);
 /*
  * Of the capabilities in the mask `all` the calling thread keeps `kept`, as far as it ever had
  * them; the others are as they were. Costs nothing when that is so already; a thread uses one
@@ -44,8 +53,42 @@ int guest_open_handle(int mount_fd, uint64_t handle, int type, int flags);
 /* 1 if `fd` is the root of a mount. */
 int guest_is_mount_root(int fd);
 
-/* statx of `fd` itself. 0 or minus an errno. */
+/* stat of `fd` itself. 0 or minus an errno. */
 int guest_attributes(int fd, struct fuse_attr *attributes);
+
+/* FUSE_STATX, of protocol 7.39 (include/uapi/linux/fuse.h of Linux 6.6), by names of our own: the
+ * C library's headers may be older, or newer. */
+enum { GUEST_FUSE_STATX = 52 };
+struct guest_statx_in {
+	uint32_t getattr_flags;
+	uint32_t reserved;
+	uint64_t fh;
+	uint32_t sx_flags;
+	uint32_t sx_mask;
+};
+struct guest_time {
+	int64_t seconds;
+	uint32_t nanoseconds;
+	int32_t reserved;
+};
+struct guest_statx {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint32_t nlink, uid, gid;
+	uint16_t mode, spare;
+	uint64_t ino, size, blocks, attributes_mask;
+	struct guest_time atime, btime, ctime, mtime;
+	uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+	uint64_t spare2[14];
+};
+struct guest_statx_out {
+	uint64_t attr_valid;
+	uint32_t attr_valid_nsec, flags;
+	uint64_t spare[2];
+	struct guest_statx stat;
+};
+/* statx of `fd` itself. 0 or minus an errno. */
+int guest_statx(int fd, uint32_t mask, struct guest_statx *out);
 
 struct guest_child {
 	int input;  /* write end of its stdin */
