@@ -81,6 +81,42 @@ struct FuseConformanceTests {
     }
   }
 
+  /// Listed with attributes, removed while it is listed; more entries than the service holds nodes.
+  @Test func aDirectoryOfManyEntries() throws {
+    let disks = try TwinDisks()
+    let it = try Mounted(export: disks.export)
+    defer { it.end() }
+    #expect(it.served.handler.nodes.areLasting)
+    try shell(
+      """
+      python3 - <<'END'
+      import os
+      far, near, many = "\(it.mount)/d", "\(disks.export)/d", 100000
+      os.mkdir(far)
+      folder = os.open(near, os.O_RDONLY)
+      for i in range(many): os.mknod(f"entry-with-a-number-{i:06}", 0o100644, dir_fd=folder)
+      names, size = set(), 0
+      with os.scandir(far) as entries:
+        for entry in entries:
+          assert entry.is_file(follow_symlinks=False) and entry.name not in names
+          names.add(entry.name)
+          if len(names) % 997 == 0: size += entry.stat().st_size + 1
+      assert len(names) == many and size == many // 997
+      # The other way of reading it, by places that are kept.
+      assert len(os.listdir(far)) == many
+      for i in range(many):
+        if i % 100: os.unlink(f"entry-with-a-number-{i:06}", dir_fd=folder)
+      left = 0
+      with os.scandir(far) as entries:
+        for entry in entries:
+          os.unlink(entry.path)
+          left += 1
+      assert left == many // 100, left
+      os.rmdir(far)
+      END
+      """)
+  }
+
   /// The words that differ; all of them if there is not one for each.
   private static func difference(_ here: String, _ there: String) -> (String, Admitted) {
     let local = here.split(separator: " ")
