@@ -314,6 +314,23 @@ struct FuseMountTests {
     #expect(attach(two) >= 0)
   }
 
+  /// What a user's process writes directly is written as that user, not as the service's root.
+  @Test(arguments: [(UInt32(1000), 0o777), (0, 0o4777)])
+  func aDirectWriteIsItsProcesssOwn(uid: UInt32, mode: Int) throws {
+    let it = try Mounted()
+    defer { it.end() }
+    it.channel.giveOut(2, uid: uid)
+    let path = it.mount + "/file"
+    try shell("printf abcd > \(path); chmod 4777 \(path)")
+    let file = open(path, O_RDWR)
+    defer { close(file) }
+    let object = guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_ATTACH), 2, 0, 0, 0)
+    let answer = try Caller(it.channel, slice: 2).call(
+      VOS_CALL_PWRITE64, UInt64(object), (0, 0, 0), data: [65])
+    #expect(answer.result == 1)
+    #expect(try shell("stat -c %a \(path)") == String(mode, radix: 8) + "\n")
+  }
+
   @Test func aDeadSliceLosesItsFiles() throws {
     let it = try Mounted()
     defer { it.end() }
