@@ -33,6 +33,10 @@ let subjects: [Target] = [
 /// What the fuzzers share, and what stands in for a kernel.
 let help: [Target] = [
   .target(name: "CFuzz", cSettings: c),
+  // The kernel module's reader of superblocks, with what it needs of a kernel.
+  .target(
+    name: "CModule", dependencies: ["CFuzz"],
+    cSettings: c + [.headerSearchPath("."), .unsafeFlags(["-Wno-unused-function"])]),
   .target(name: "FuzzKit", dependencies: ["CFuzz"], swiftSettings: swift),
   .target(
     name: "ChannelKit", dependencies: ["CFuzz", "CVosABI", "Channel", "FuzzKit"],
@@ -56,7 +60,7 @@ let package = Package(
   name: "fuzz",
   dependencies: [.package(url: "https://github.com/jpsim/Yams", from: "6.2.0")],
   targets: subjects + help + [
-    fuzzer("superblock", "CVosABI", "Channel"),
+    fuzzer("superblock", "CModule", "CVosABI", "Channel"),
     fuzzer("slots", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("replies", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("sockets", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import CFuzz
+import CModule
 import CVosABI
 import FuzzKit
 
 @testable import Channel
 
-// The superblock reader of both sides, and the check of a slice's shape: whatever is accepted leads
-// nowhere outside the region. Input: pages of the region, a seed, a superblock, then a shape.
+// The superblock readers, ours and the kernel module's, and the check of a slice's shape: whatever is
+// accepted leads nowhere outside the region. Input: pages of the region, a seed, a superblock, then a shape.
 fuzz { input in
   visitRegion(&input)
   visitShape(&input)
@@ -17,6 +18,8 @@ private func visitRegion(_ input: inout Input) {
   let seed = input.number(UInt64.self)
   let block = input.take(MemoryLayout<vos_superblock>.size)
   pages.base.copyMemory(from: block, byteCount: block.count)
+  _ = fuzz_module_reads(pages.base, UInt64(pages.byteCount))
+  // The module writes what it says of itself; a superblock it leaves alone.
   if let region = try? ChannelRegion(mappedAt: pages.base, byteCount: pages.byteCount) {
     visit(region, seed)
   }
