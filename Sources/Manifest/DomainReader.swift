@@ -19,16 +19,22 @@ struct DomainReader {
     guard let fields = reader.fields(value, of: subject, keys: ManifestKeys.domain) else {
       return nil
     }
-    _ = fields.required("kernel", expected: "the path of a bzImage or PVH ELF kernel")
-    _ = fields.required("memory", expected: "a size such as 512MiB")
+    let monitor = monitor(fields)
+    switch monitor {
+    case .vosvmm:
+      _ = fields.required("kernel", expected: "the path of a bzImage or PVH ELF kernel")
+      _ = fields.required("memory", expected: "a size such as 512MiB")
+    case .external: refuseMachine(fields)
+    }
     let devices = devices(fields)
     let serves = fields.text("serves", expected: "sockets or files") {
       ServiceKind(rawValue: $0) != nil
     }
     let domain = Domain(
-      name: name, kernel: path("kernel", fields) ?? "", initrd: path("initrd", fields),
+      name: name, monitor: monitor, kernel: path("kernel", fields) ?? "",
+      initrd: path("initrd", fields),
       commandLine: commandLine(fields), memoryBytes: memory(fields) ?? 0,
-      cpus: fields.integer("cpus", in: ManifestLimits.cpus) ?? 1,
+      cpus: fields.integer("cpus", in: ManifestLimits.cpus) ?? (monitor == .vosvmm ? 1 : 0),
       hugePages: fields.flag("hugepages") ?? false, devices: devices.map(\.text),
       modules: fields.list(
         "modules", maximum: ManifestLimits.modulesPerDomain,
@@ -38,6 +44,21 @@ struct DomainReader {
       storage: storage(fields, name: name))
     return ReadDomain(
       domain: domain, key: key, fields: fields, deviceNodes: devices.map(\.node))
+  }
+
+  private func monitor(_ fields: Fields) -> MonitorKind {
+    fields.text("monitor", expected: "vosvmm or external") { MonitorKind(rawValue: $0) != nil }
+      .flatMap(MonitorKind.init(rawValue:)) ?? .vosvmm
+  }
+
+  private func refuseMachine(_ fields: Fields) {
+    for key in ManifestKeys.machine {
+      guard let node = fields[key] else { continue }
+      reader.report(
+        node,
+        "\(fields.subject) has \"\(key)\" and an external monitor; whoever starts that monitor says "
+          + "so there, remove it here")
+    }
   }
 
   private func path(_ key: String, _ fields: Fields) -> String? {

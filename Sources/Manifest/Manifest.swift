@@ -24,6 +24,9 @@ public struct Manifest: Equatable, Sendable {
 /// One virtual machine.
 public struct Domain: Equatable, Sendable {
   public var name: String
+  /// Who runs it. Of a domain with an external monitor everything about its machine is somebody
+  /// else's: no kernel, no memory, no processors, no devices.
+  public var monitor: MonitorKind
   /// A bzImage or a PVH ELF file.
   public var kernel: String
   public var initrd: String?
@@ -42,6 +45,14 @@ public struct Domain: Equatable, Sendable {
   public var network: NetworkSettings?
   /// What it mounts; only with `serves: files`.
   public var storage: StorageSettings?
+}
+
+/// Who runs a domain's virtual machine.
+public enum MonitorKind: String, CaseIterable, Sendable {
+  /// Our own monitor, started for it.
+  case vosvmm
+  /// A QEMU that somebody starts, with an ivshmem-doorbell device for each of its channels.
+  case external
 }
 
 /// What a service domain serves.

@@ -197,3 +197,43 @@ import Testing
     #expect(formatByteCount(1500) == "1500 bytes")
   }
 }
+
+@Suite struct ExternalDomainTests {
+  private let text = """
+    vos: 1
+    system: lab
+    domains:
+      primary: {monitor: external, modules: [fuse]}
+      storage:
+        monitor: vosvmm
+        kernel: k
+        memory: 64MiB
+        serves: files
+        storage: {source: /dev/sda}
+    """
+
+  @Test func aDomainMayBeRunBySomebodyElse() throws {
+    let manifest = try Manifest.parse(text, file: "m", absolutePath: "/m", checkFiles: false)
+    #expect(manifest.domains.map(\.monitor) == [.external, .vosvmm])
+    #expect(manifest.domain("primary")?.modules == ["fuse"])
+    #expect(manifest.domain("primary")?.memoryBytes == 0)
+    #expect(manifest.channels.map(\.client) == ["primary"])
+  }
+
+  @Test(arguments: [
+    "kernel: k", "initrd: i", "cmdline: quiet", "memory: 64MiB", "cpus: 2", "hugepages: true",
+    "devices: [\"01:00.0\"]",
+  ])
+  func itsMachineIsNotOurs(_ setting: String) {
+    let key = setting.prefix { $0 != ":" }
+    let found = complaints(text.replacing("modules: [fuse]", with: setting))
+    #expect(found.count == 1)
+    #expect(
+      found.first?.contains("domain \"primary\" has \"\(key)\" and an external monitor") == true)
+  }
+
+  @Test func anotherMonitorIsRefused() {
+    let found = complaints(text.replacing("external", with: "qemu"))
+    #expect(found.contains { $0.contains("expected vosvmm or external") })
+  }
+}
