@@ -62,7 +62,8 @@ struct PsCommand: ParsableCommand {
     }
     return [
       domain.name, domain.role, domain.state, domain.pid.map { "\($0)" } ?? "-",
-      "\(domain.generation)", "\(domain.cpus)", formatByteCount(domain.memoryBytes),
+      "\(domain.generation)", domain.external == nil ? "\(domain.cpus)" : "-",
+      domain.external == nil ? formatByteCount(domain.memoryBytes) : "external",
       domain.overheadKiB.map { "\($0) KiB" } ?? "-", domain.uptimeSeconds.map(formatSeconds) ?? "-",
       domain.bootSeconds.map(formatSeconds) ?? "-", domain.exits.map { "\($0.exits)" } ?? "-",
       calls.isEmpty ? "-" : calls.joined(separator: ", "),

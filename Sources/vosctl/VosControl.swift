@@ -37,7 +37,7 @@ struct VosControl: ParsableCommand {
     subcommands: [
       UpCommand.self, DownCommand.self, PsCommand.self, LogsCommand.self, ConsoleCommand.self,
       ExecCommand.self, DevicesCommand.self, ValidateCommand.self, DeviceTreeCommand.self,
-      VersionCommand.self,
+      QEMUArgumentsCommand.self, VersionCommand.self,
     ])
 
   static let versionText = "vosctl 0.1.0, protocol \(Request.currentVersion), manifest syntax 1"

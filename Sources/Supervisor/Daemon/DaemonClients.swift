@@ -104,12 +104,12 @@ extension Daemon {
       client.role = .waiting
       perform(system.handle(.stop))
     case .logs(let name, let follow):
-      withDomain(name, client) { domain in
+      withConsole(name, client) { domain in
         client.role = .log(
           domain, position: domain.log.start, end: follow ? nil : domain.log.end)
       }
     case .console(let name):
-      withDomain(name, client) { domain in
+      withConsole(name, client) { domain in
         let end = domain.log.end
         client.role = .console(
           domain, position: end > Self.consoleBacklog ? end - Self.consoleBacklog : 0)
@@ -131,6 +131,19 @@ extension Daemon {
           .badRequest,
           "there is no domain \"\(name.prefix(40))\" in system \"\(layout.manifest.system)\"; "
             + "choose one of \(names)")))
+  }
+
+  private func withConsole(
+    _ name: String, _ client: ClientConnection, _ body: (DomainRuntime) -> Void
+  ) {
+    withDomain(name, client) { domain in
+      guard domain.external != nil else { return body(domain) }
+      client.finish(
+        .failure(
+          Failure(
+            .badRequest,
+            "the console of domain \"\(name)\" is its QEMU's; look at that one's -serial")))
+    }
   }
 
   private func sendTree(of domain: DomainRuntime, to client: ClientConnection) {

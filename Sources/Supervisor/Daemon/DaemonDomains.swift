@@ -26,6 +26,9 @@ extension Daemon {
       case .announceFailure(let reason): announceFailure(domain, reason)
       case .announceAbsence: announce(domain, .absent)
       case .becameReady(let seconds): domain.bootSeconds = seconds
+      case .expect(let generation): expect(domain, generation)
+      case .admit(let generation): admit(domain, generation)
+      case .dismiss: dismiss(domain)
       }
     }
     noteState(of: domain)

@@ -25,6 +25,7 @@ extension Daemon {
   }
 
   private func checkKVM() throws(DeviceProblem) {
+    guard layout.manifest.domains.contains(where: { $0.monitor == .vosvmm }) else { return }
     let path = options.kvmDevice
     let isKVM: Bool
     do throws(SystemCallError) {
@@ -124,6 +125,7 @@ extension Daemon {
       } catch {
         throw DeviceProblem(error.sentence)
       }
+      if plan.domain.monitor == .external { try openEnds(of: domain) }
     }
   }
 }

@@ -29,18 +29,33 @@ extension Daemon {
 
   private func status(of domain: DomainRuntime) -> SystemStatus.DomainStatus {
     let settings = domain.plan.domain
-    let pid = domain.monitor?.process.processNumber
+    let pid = domain.processNumber
     var reason: String?
     if case .failed(let text) = domain.life.state { reason = text }
     return SystemStatus.DomainStatus(
-      name: domain.name,
+      name: domain.name, monitor: settings.monitor.rawValue,
       role: domain.plan.isPrimary ? "primary" : settings.serves?.rawValue ?? "domain",
       state: domain.stateName, reason: reason, pid: pid, generation: domain.life.generation,
       cpus: settings.cpus, memoryBytes: settings.memoryBytes,
-      overheadKiB: pid.flatMap(HostLimits.privateResidentBytes).map { $0 >> 10 },
+      overheadKiB: overheadKiB(of: domain),
       uptimeSeconds: pid == nil ? nil : domain.startedAt.map { EventLoop.now() - $0 },
       bootSeconds: domain.bootSeconds, exits: domain.monitor?.exits, devices: settings.devices,
-      channels: clientChannels(of: domain))
+      channels: clientChannels(of: domain), external: domain.external.map(status))
+  }
+
+  private func overheadKiB(of domain: DomainRuntime) -> UInt64? {
+    guard let monitor = domain.monitor else { return nil }
+    return HostLimits.privateResidentBytes(of: monitor.process.processNumber).map { $0 >> 10 }
+  }
+
+  private func status(of machine: ExternalMachine) -> SystemStatus.ExternalStatus {
+    SystemStatus.ExternalStatus(
+      tree: machine.treePath,
+      sockets: machine.ends.map { end in
+        SystemStatus.SocketStatus(
+          channel: channels[end.port.channel].plan.name, side: "\(end.port.side)", path: end.path,
+          slot: end.port.slot, isConnected: end.connection != nil)
+      })
   }
 
   private func clientChannels(of domain: DomainRuntime) -> [SystemStatus.ChannelStatus] {

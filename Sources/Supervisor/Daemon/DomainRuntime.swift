@@ -10,6 +10,8 @@ final class DomainRuntime {
   let control: ControlCaller
   /// Of the life that runs now.
   var monitor: Monitor?
+  /// Of a domain with an external monitor.
+  var external: ExternalMachine?
   /// Of this life.
   var startedAt: Seconds?
   var bootSeconds: Double?
@@ -54,7 +56,7 @@ final class DomainRuntime {
 
   init(plan: SystemLayout.DomainPlan, limits: DomainLifeCycle.Limits, control: ControlCaller) {
     self.plan = plan
-    life = DomainLifeCycle(limits: limits)
+    life = DomainLifeCycle(limits: limits, isExternal: plan.domain.monitor == .external)
     self.control = control
   }
 
@@ -64,6 +66,7 @@ final class DomainRuntime {
   var stateName: String {
     switch life.state {
     case .created: "created"
+    case .awaited: "awaited"
     case .booting: "booting"
     case .ready: "ready"
     case .stopping: "stopping"
@@ -75,10 +78,21 @@ final class DomainRuntime {
   /// What its state means to the system.
   var phase: SystemLifeCycle.DomainPhase {
     switch life.state {
-    case .created, .booting, .stopping: .pending
-    case .ready: .ready
+    case .awaited: .awaited
+    case .booting where !life.isExternal: .pending
+    case .ready where !life.isExternal: .ready
+    case .booting, .ready: .awaited
+    case .created, .stopping: .pending
     case .stopped: .gone
     case .failed(let reason): .failed(reason)
     }
+  }
+
+  /// The process that runs it now.
+  var processNumber: Int32? {
+    if let machine = external {
+      return machine.ends.contains { $0.connection != nil } ? machine.process?.pid : nil
+    }
+    return monitor?.process.processNumber
   }
 }

@@ -11,6 +11,8 @@ public typealias Seconds = Double
 public struct DomainLifeCycle: Equatable, Sendable {
   public enum State: Equatable, Sendable {
     case created
+    /// Nobody runs it; an external monitor may come.
+    case awaited
     /// Its monitor runs; its agent has not announced itself.
     case booting(since: Seconds)
     case ready(since: Seconds, bootSeconds: Seconds)
@@ -48,6 +50,10 @@ public struct DomainLifeCycle: Equatable, Sendable {
     case stop
     /// Time passes.
     case tick
+    /// An external monitor has connected.
+    case joined
+    /// It is gone.
+    case left
   }
 
   public enum Action: Equatable, Sendable {
@@ -64,6 +70,12 @@ public struct DomainLifeCycle: Equatable, Sendable {
     /// Tell the peers on all channels that the domain left in good order.
     case announceAbsence
     case becameReady(bootSeconds: Seconds)
+    /// Be ready for an external monitor; its life will be of this generation.
+    case expect(generation: UInt32)
+    /// Let it in.
+    case admit(generation: UInt32)
+    /// Hang up on it.
+    case dismiss
   }
 
   /// How long each step may take.
@@ -79,35 +91,41 @@ public struct DomainLifeCycle: Equatable, Sendable {
     }
   }
 
-  public private(set) var state = State.created
+  public internal(set) var state = State.created
   /// Counts the domain's lives; 0 before the first.
-  public private(set) var generation: UInt32 = 0
+  public internal(set) var generation: UInt32 = 0
   public var limits: Limits
+  /// Whether somebody else starts and ends its monitor.
+  public let isExternal: Bool
   /// What the monitor said last about the guest's end.
   private var lastWord: MonitorReport?
 
-  public init(limits: Limits = Limits()) {
+  public init(limits: Limits = Limits(), isExternal: Bool = false) {
     self.limits = limits
+    self.isExternal = isExternal
   }
 
   /// Takes an event at `now`; returns what to do, in order.
   public mutating func handle(_ event: Event, at now: Seconds) -> [Action] {
-    switch event {
+    if isExternal { return handleExternal(event, at: now) }
+    return switch event {
     case .start: start(now)
     case .announced: announced(now)
     case .reported(let report): reported(report)
     case .ended(let end): ended(end)
     case .stop: stop(now)
     case .tick: tick(now)
+    case .joined, .left: []
     }
   }
 
   /// When `tick` is due next; `nil` if nothing is waited for.
   public var deadline: Seconds? {
     switch state {
-    case .booting(let since): since + limits.boot
+    // An external monitor takes the time it takes.
+    case .booting(let since): isExternal ? nil : since + limits.boot
     case .stopping(let stopping): stopping.deadline
-    case .created, .ready, .stopped, .failed: nil
+    case .created, .awaited, .ready, .stopped, .failed: nil
     }
   }
 
@@ -115,7 +133,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
   public var isAlive: Bool {
     switch state {
     case .booting, .ready, .stopping: true
-    case .created, .stopped, .failed: false
+    case .created, .awaited, .stopped, .failed: false
     }
   }
 
@@ -127,7 +145,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
     return [.launch(generation: generation)]
   }
 
-  private mutating func announced(_ now: Seconds) -> [Action] {
+  mutating func announced(_ now: Seconds) -> [Action] {
     guard case .booting(let since) = state else { return [] }
     state = .ready(since: now, bootSeconds: now - since)
     return [.becameReady(bootSeconds: now - since)]
@@ -143,7 +161,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
 
   private mutating func ended(_ end: ProcessEnd) -> [Action] {
     switch state {
-    case .created, .stopped, .failed: return []
+    case .created, .awaited, .stopped, .failed: return []
     case .stopping(let stopping):
       guard let failure = stopping.failure else {
         state = .stopped
@@ -180,7 +198,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
 
   private mutating func stop(_ now: Seconds) -> [Action] {
     switch state {
-    case .created:
+    case .created, .awaited:
       state = .stopped
       return []
     case .ready:
@@ -210,7 +228,7 @@ public struct DomainLifeCycle: Equatable, Sendable {
       }
       stopping.step = .killed
       return [.kill]
-    case .created, .ready, .stopped, .failed: return []
+    case .created, .awaited, .ready, .stopped, .failed: return []
     }
   }
 }

@@ -45,6 +45,8 @@ public struct SystemLifeCycle: Equatable, Sendable {
   /// What a domain's state means to the system.
   public enum DomainPhase: Equatable, Sendable {
     case pending
+    /// It comes and goes as somebody else likes: nobody waits for it, and nothing fails with it.
+    case awaited
     case ready
     case gone
     case failed(String)
@@ -108,8 +110,8 @@ public struct SystemLifeCycle: Equatable, Sendable {
     case .failed(let reason): return end(failure(of: name, "failed: \(reason)"))
     case .gone: return end(failure(of: name, "ended before all were ready"))
     case .pending: return []
-    case .ready:
-      guard names.allSatisfy({ phases[$0] == .ready }) else { return [] }
+    case .ready, .awaited:
+      guard names.allSatisfy({ phases[$0] == .ready || phases[$0] == .awaited }) else { return [] }
       state = .running
       return [.announceUp]
     }
@@ -152,7 +154,7 @@ public struct SystemLifeCycle: Equatable, Sendable {
   private func isGone(_ name: String) -> Bool {
     switch phases[name] {
     case .gone, .failed, nil: true
-    case .pending, .ready: false
+    case .pending, .awaited, .ready: false
     }
   }
 }

@@ -119,6 +119,8 @@ public struct SystemStatus: Codable, Equatable, Sendable {
 
   public struct DomainStatus: Codable, Equatable, Sendable {
     public var name: String
+    /// `vosvmm` or `external`.
+    public var monitor: String
     public var role: String
     public var state: String
     /// Why it failed.
@@ -135,6 +137,26 @@ public struct SystemStatus: Codable, Equatable, Sendable {
     public var exits: ExitCounts?
     public var devices: [String]
     public var channels: [ChannelStatus]
+    /// Of a domain with an external monitor.
+    public var external: ExternalStatus?
+  }
+
+  /// Where an external monitor finds what it needs.
+  public struct ExternalStatus: Codable, Equatable, Sendable {
+    /// The file with its device tree.
+    public var tree: String
+    public var sockets: [SocketStatus]
+  }
+
+  /// A socket that an external monitor's ivshmem-doorbell device connects to.
+  public struct SocketStatus: Codable, Equatable, Sendable {
+    public var channel: String
+    /// `client` or `service`.
+    public var side: String
+    public var path: String
+    /// Device number on the domain's PCI bus 0.
+    public var slot: Int
+    public var isConnected: Bool
   }
 
   /// A channel on which the domain is the client.

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Channel
 import Glibc
 public import LinuxSystem
 import Manifest
@@ -56,7 +57,7 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
     guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, isOurs(status)
     else { return false }
     let names = Set(directoryEntries(path))
-    return names.contains(Journal.fileName) || names.isSubset(of: ownFiles)
+    return names.contains(Journal.fileName) || names.allSatisfy(isOwnFile)
   }
 
   /// What this project puts into a system's directory. The journal goes last: as long as it is
@@ -65,6 +66,27 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
     "control", "vosd.log", "vosd.log" + LogFile.olderSuffix, Journal.temporaryName,
     Journal.fileName,
   ]
+
+  /// The socket of an external domain's end of channel `channel`.
+  static func endPath(in directory: String, channel: UInt32, _ side: ChannelSide) -> String {
+    "\(directory)/channel-\(channel)-\(side)"
+  }
+
+  /// The device tree of an external domain.
+  static func treePath(in directory: String, domain: String) -> String {
+    "\(directory)/\(domain).dtb"
+  }
+
+  /// Whether a name in a system's directory is one of those that this project gives.
+  private static func isOwnFile(_ name: String) -> Bool {
+    if ownFiles.contains(name) { return true }
+    for suffix in [".dtb", ".dtb" + newSuffix] where name.hasSuffix(suffix) {
+      return isName(String(name.dropLast(suffix.count)))
+    }
+    let words = name.split(separator: "-", omittingEmptySubsequences: false)
+    return words.count == 3 && words[0] == "channel" && UInt32(words[1]) != nil
+      && ["client", "service"].contains(words[2])
+  }
 
   /// Makes the directory if there is none, and locks it.
   public init(creating path: String) throws(RuntimeDirectoryError) {
@@ -112,7 +134,10 @@ public struct RuntimeDirectory: ~Copyable, Sendable {
   /// - Returns: whether it is gone; somebody else's files keep it.
   @discardableResult
   public consuming func remove() -> Bool {
-    for name in Self.ownFiles { removeFile(path + "/" + name) }
+    let others = directoryEntries(path).filter {
+      Self.isOwnFile($0) && !Self.ownFiles.contains($0)
+    }
+    for name in others + Self.ownFiles { removeFile(path + "/" + name) }
     // SAFETY: the strings outlive the calls.
     let isGone = unsafe rmdir(path) == 0
     for parent in Self.passingParents(of: path, below: Self.privatePlace) {
@@ -183,6 +208,21 @@ private func makeDirectory(_ path: String, _ mode: mode_t) -> Bool {
 func removeFile(_ path: String) {
   // SAFETY: the string outlives the call.
   _ = unsafe unlink(path)
+}
+
+/// What a file is called while it is written.
+private let newSuffix = ".new"
+
+/// Makes `bytes` the content of the file at `path`: a reader sees the old content or the new one.
+func replaceFile(_ path: String, with bytes: [UInt8]) throws(SystemCallError) {
+  let temporary = path + newSuffix
+  let file = try OwnedDescriptor.open(
+    temporary, flags: O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+  try file.write(all: bytes)
+  // SAFETY: the strings outlive the call.
+  guard unsafe rename(temporary, path) == 0 else {
+    throw SystemCallError("rename \(temporary)", errno: currentErrno())
+  }
 }
 
 /// Names in a directory, without `.` and `..`; empty if it cannot be read.

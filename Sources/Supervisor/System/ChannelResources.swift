@@ -84,14 +84,25 @@ final class ChannelResources {
     if plan.client == nil { _ = clientBell.take() }
   }
 
-  /// Tells both sides what became of `side`.
+  /// Tells both sides what became of `side`. A client that is gone leaves its slices dead, so that
+  /// the service lets go of what it holds for them.
   func announce(_ side: ChannelSide, life: SideLife, generation: UInt32) {
+    if side == .client, life != .alive, plan.client != nil { burySlices() }
     view.announce(side, life: life, generation: generation)
     if plan.client != nil { ring(VOS_PEER_CLIENT) }
     ring(VOS_PEER_SERVICE)
   }
 
-  /// Makes the service's page blank before a new life of it, so that the old life's word does not
+  private func burySlices() {
+    for index in 0..<plan.geometry.sliceCount {
+      var entry = view.sliceEntry(index)
+      guard entry.state == .live else { continue }
+      entry.state = .dead
+      view.publish(entry, slice: index)
+    }
+  }
+
+  /// Makes the page of `side` blank before a new life of it, so that the old life's word does not
   /// count for the new one. The life before must be gone.
   func forget(_ side: ChannelSide) {
     view.page(of: side).announce(.absent, generation: 0)
