@@ -153,12 +153,12 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     let slice = nextSlice
     let word = memory.state(slot)
     guard isNew(slice, slot, word) else { return nil }
-    memory.prefetch(slot)
     fetchAhead(of: slot, memory)
     let sequence = SlotWord.sequence(word)
     let (call, flags) = memory.readCall(slot)
     // SAFETY: `slice` is below the slice count and `slot` below the slot count.
     unsafe slices[slice].served[slot] = sequence
+    memory.prefetchReply(slot, call.data)
     unsafe vos_store_release8(busyByte(slice, slot), 1)
     let request = Request(
       slice: slice, slot: slot, generation: unsafe slices[slice].generation, sequence: sequence,

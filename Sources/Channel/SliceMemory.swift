@@ -163,6 +163,16 @@ struct SliceMemory: @unchecked Sendable {
     unsafe vos_prefetch_write(word32(slotOffset(slot)))
   }
 
+  /// Fetches early what a reply is written to first: its data, if it may have any, else the slot.
+  /// The slot's line would not stay: the client, which looks at it all the time, takes it back
+  /// while the data is written.
+  func prefetchReply(_ slot: Int, _ data: DataWindow) {
+    if data.capacity == 0 { return prefetch(slot) }
+    guard data.fits(shape.arenaBytes) else { return }
+    // SAFETY: the window was checked to lie within the arena; nothing is read or written.
+    unsafe vos_prefetch_write(base + shape.arenaOffset + Int(data.offset))
+  }
+
   func exchangeState(_ slot: Int, _ word: UInt32) -> UInt32 {
     // SAFETY: a slot below the slot count.
     unsafe vos_exchange32(word32(slotOffset(slot)), word)
