@@ -4,7 +4,7 @@ import CGuest
 import CVosABI
 public import Channel
 import ChannelKit
-public import FuzzKit
+import FuzzKit
 
 /// Calls on a service, one at a time, as a hostile client posts them. While a call is executed,
 /// nothing of the region but its window may be touched by the handler or by the kernel.
