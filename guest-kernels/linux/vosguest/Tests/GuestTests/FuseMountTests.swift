@@ -347,6 +347,39 @@ struct FuseMountTests {
     )
   }
 
+  /// Messages that no kernel sends: each gets its reply or, where there is none, is done with.
+  @Test func nonsenseIsAnswered() throws {
+    let export = try scratchFolder()
+    defer { _ = try? shell("chattr -R -i -a \(export); rm -rf \(export)") }
+    try shell("mkdir \(export)/d; printf text > \(export)/f")
+    let channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
+    channel.giveOut(0)
+    let served = try Served(channel) { FuseService(region: $0, export: export) }
+    defer { served.stop() }
+    let caller = Caller(channel)
+    var random = SeededGenerator(7)
+    let headBytes = MemoryLayout<fuse_in_header>.size
+    for round in 0..<6000 {
+      var body = (0..<Int.random(in: 0...120, using: &random)).map { _ in
+        UInt8.random(in: 0...255, using: &random)
+      }
+      // Small numbers, names and strings that end get further than noise.
+      for index in body.indices where Int.random(in: 0..<3, using: &random) > 0 {
+        body[index] = [0, 0, 0, 1, 97, 102][Int.random(in: 0..<6, using: &random)]
+      }
+      var head = fuse_in_header()
+      head.len = UInt32(headBytes + body.count)
+      head.opcode = UInt32.random(in: 1...56, using: &random)
+      head.unique = UInt64(round)
+      head.nodeid = UInt64.random(in: 0...3, using: &random)
+      let message = withUnsafeBytes(of: head) { Array($0) } + body
+      let answer = try caller.call(VOS_CALL_FUSE, data: message, room: 8192)
+      // EINVAL: it is too short to be answered as a message.
+      #expect(answer.result == 0 || answer.result == -22)
+      #expect(answer.bytes.isEmpty || answer.bytes.count >= 16)
+    }
+  }
+
   @Test func aServiceThatStaysAwayGivesErrors() throws {
     let it = try Mounted(outageMilliseconds: 300)
     defer { it.end() }

@@ -183,3 +183,17 @@ final class Lied {
     served.stop()
   }
 }
+
+/// Numbers that are the same in each run (xorshift).
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(_ seed: UInt64) { state = seed | 1 }
+
+  mutating func next() -> UInt64 {
+    state ^= state << 13
+    state ^= state >> 7
+    state ^= state << 17
+    return state
+  }
+}
