@@ -220,7 +220,7 @@ struct vos_event {
 
 #define VOS_CALL_OWN_BASE 0x1000u
 #define VOS_CALL_NULL 0x1000u   /* does nothing; result 0 */
-#define VOS_CALL_POLL 0x1001u   /* argument[0]: events; [1]: 1 = arm one READY event */
+#define VOS_CALL_POLL 0x1001u   /* argument[0]: events; [1]: VOS_POLL_* */
 #define VOS_CALL_ATTACH 0x1002u /* argument[0]: slice that may use object from now on */
 #define VOS_CALL_DETACH 0x1003u /* no slice may use object any more but slice 0 */
 #define VOS_CALL_FUSE 0x1010u   /* data: one FUSE message in, one reply out */
@@ -232,6 +232,11 @@ struct vos_event {
 #define VOS_CALL_EXEC_WAIT 0x1103u   /* result: wait status as wait4 gives it */
 #define VOS_CALL_EXEC_SIGNAL 0x1104u /* argument[0]: signal number */
 #define VOS_CALL_POWEROFF 0x1105u    /* sync, unmount, power off */
+
+/* POLL: what else than looking. */
+#define VOS_POLL_LOOK 0u
+#define VOS_POLL_ONCE 1u
+#define VOS_POLL_EDGES 2u
 
 /* sockaddr_storage's size: room for every address Linux knows. */
 #define VOS_ADDRESS_BYTES 128u
@@ -267,10 +272,12 @@ struct vos_event {
  * IOCTL: argument[0] = command; data = its structure, in and out, without
  *   pointers; SIOCGIFCONF: reply data = the array of ifreq alone.
  * GETSOCKOPT: in: the caller's buffer as it was; data_capacity = its length.
- * POLL: result = the EPOLL* bits that are set now. With arm, if none of the
+ * POLL: result = the EPOLL* bits that are set now. With ONCE, if none of the
  *   asked bits, EPOLLERR or EPOLLHUP is set, the asked bits are added to those
  *   armed; else nothing is armed, for the caller knows already. One READY event
- *   disarms all.
+ *   disarms all. With EDGES, the asked bits are added to those of which every
+ *   edge (EPOLLET) is told from then on, one READY event each; what is set now
+ *   is no edge. ONCE is then served by the edges.
  * READ, WRITE on a socket object: data = payload alone; argument[0] = MSG_*
  * flags; the hot form of send and recv.
  * PREAD64, PWRITE64: argument[0] = offset; data = payload alone.

@@ -80,6 +80,8 @@ private func serve(_ name: String, export: String?) -> Int32 {
     guard let service = SocketService(region: device.region) else {
       return fail("cannot create an epoll")
     }
+    // Who may have an ICMP datagram socket is the client's kernel to say; here our group may.
+    Descriptor.write("0 0", to: "/proc/sys/net/ipv4/ping_group_range")
     let loop = ServiceLoop(device, service)
     service.start { loop.post($0) }
     loop.run()

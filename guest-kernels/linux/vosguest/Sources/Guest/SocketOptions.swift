@@ -7,16 +7,25 @@ import Glibc
 /// Options and ioctls. Those that hold a pointer or a descriptor would name memory and files of
 /// this process, not of the caller's: they are refused, whatever level they are on.
 extension SocketService {
-  /// Levels that a client may reach: IP, socket, TCP, UDP, IPv6, ICMPv6, raw, UDP-Lite.
-  private static let levels: Set<Int32> = [0, 1, 6, 17, 41, 58, 255, 136]
+  /// Levels that a client may reach: IP, socket, TCP, UDP, IPv6, ICMPv6, raw, UDP-Lite, packet,
+  /// netlink.
+  private static let levels: Set<Int32> = [0, 1, 6, 17, 41, 58, 255, 136, 263, 270]
   private static let socketLevel: Int32 = 1
   private static let tcpLevel: Int32 = 6
+  private static let packetLevel: Int32 = 263
 
   /// SO_ATTACH_FILTER (and SO_GET_FILTER), SO_LOCK_FILTER, SO_ATTACH_BPF and the two of
   /// SO_REUSEPORT: a pointer or a descriptor. SO_ZEROCOPY and SO_INCOMING_NAPI_ID: nobody to tell.
   private static let refusedOfSocket: Set<Int32> = [26, 44, 50, 51, 52, 60]
   /// TCP_REPAIR and friends rewrite state; TCP_ULP and TCP_ZEROCOPY_RECEIVE name memory.
   private static let refusedOfTCP: Set<Int32> = [19, 20, 21, 22, 29, 31, 35]
+  /// PACKET_RX_RING, PACKET_VERSION, PACKET_HDRLEN, PACKET_TX_RING: rings in memory, which cannot be
+  /// shared; PACKET_FANOUT_DATA: a pointer or a descriptor.
+  private static let refusedOfPacket: Set<Int32> = [5, 10, 11, 13, 22]
+  /// SO_ATTACH_FILTER: here the value is the program itself.
+  private static let attachFilter: Int32 = 26
+  /// struct sock_filter (include/uapi/linux/filter.h).
+  private static let instructionBytes = 8
   /// From here on options belong to the packet filter (include/uapi/linux/in.h).
   private static let firstFilterOption: Int32 = 64
 
@@ -27,6 +36,7 @@ extension SocketService {
     switch level {
     case Self.socketLevel: return !Self.refusedOfSocket.contains(option)
     case Self.tcpLevel: return !Self.refusedOfTCP.contains(option)
+    case Self.packetLevel: return !Self.refusedOfPacket.contains(option)
     case 0, 41: return option < Self.firstFilterOption || Self.modernIPv6(level, option)
     default: return true
     }
@@ -43,6 +53,10 @@ extension SocketService {
     let level = Int32(truncatingIfNeeded: call.arguments.0)
     let option = Int32(truncatingIfNeeded: call.arguments.1)
     let length = Int(call.data.length)
+    if level == Self.socketLevel, option == Self.attachFilter {
+      // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
+      return unsafe attachFilter(socket, bytes, length)
+    }
     guard isAllowed(level, option) else { return Reply(Failure.noProtocolOption) }
     guard length <= Self.valueLimit else { return Reply(Failure.invalid) }
     // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
@@ -50,6 +64,26 @@ extension SocketService {
       kernel(
         Int(SYS_setsockopt), Int(socket.descriptor.number), Int(level), Int(option),
         address(bytes.baseAddress), length))
+  }
+
+  /// A classic packet filter; the structure with the pointer is made here, and the kernel copies
+  /// the program before it checks it.
+  private func attachFilter(
+    _ socket: Socket, _ bytes: UnsafeMutableRawBufferPointer, _ length: Int
+  ) -> Reply {
+    guard let count = UInt16(exactly: length / Self.instructionBytes),
+      length % Self.instructionBytes == 0
+    else { return Reply(Failure.invalid) }
+    // struct sock_fprog: count, padding, pointer.
+    var program: (UInt16, UInt16, UInt32, Int) = unsafe (count, 0, 0, address(bytes.baseAddress))
+    // SAFETY: the kernel reads `length` bytes, which the window has; the program is a local that
+    // outlives the call.
+    return unsafe withUnsafeMutableBytes(of: &program) {
+      unsafe Reply(
+        kernel(
+          Int(SYS_setsockopt), Int(socket.descriptor.number), Int(Self.socketLevel),
+          Int(Self.attachFilter), address($0.baseAddress), $0.count))
+    }
   }
 
   func getOption(
@@ -74,6 +108,8 @@ extension SocketService {
     0x8910, 0x8913, 0x8915, 0x8917, 0x8919, 0x891B, 0x891D, 0x8921, 0x8927, 0x8933, 0x8970, 0x8942,
   ]
   private static let interfaceList: UInt64 = 0x8912
+  /// SIOCGSTAMPNS_OLD: struct timespec.
+  private static let lastStamp: UInt64 = 0x8907
   // SAFETY: only a size is asked.
   private static let interfaceBytes = unsafe MemoryLayout<ifreq>.size
 
@@ -85,6 +121,8 @@ extension SocketService {
     let size: Int
     if Self.questionsOfInteger.contains(request) {
       size = MemoryLayout<Int32>.size
+    } else if request == Self.lastStamp {
+      size = MemoryLayout<timespec>.size
     } else if Self.questionsOfInterface.contains(request), call.data.length >= Self.interfaceBytes {
       size = Self.interfaceBytes
     } else {
@@ -107,7 +145,10 @@ extension SocketService {
     // SAFETY: `room` is at most the window's capacity, and the kernel writes no more than it is
     // told; the list is a local.
     var list: (Int32, Int32, Int) = unsafe (Int32(clamping: room), 0, address(bytes.baseAddress))
-    let result = unsafe kernel(Int(SYS_ioctl), number, Int(Self.interfaceList), address(&list))
+    let result = unsafe withUnsafeMutableBytes(of: &list) {
+      unsafe kernel(
+        Int(SYS_ioctl), number, Int(Self.interfaceList), address($0.baseAddress))
+    }
     return Reply(result, bytes: result < 0 ? 0 : min(Int(list.0), room))
   }
 }

@@ -14,19 +14,24 @@ final class SocketService: ServiceHandler {
   /// Most sockets at a time.
   static let limit = 16384
 
-  /// One socket; `granted` and `armed` change under the table's lock.
+  /// One socket; `granted`, `armed` and `edges` change under the table's lock.
   final class Socket: @unchecked Sendable {
     // @unchecked: the variables are only touched under the table's lock.
     let descriptor: Descriptor
     let cookie: UInt64
+    /// Asks about this domain's network, and may do no more, whoever asks.
+    let isNetlink: Bool
     var granted: (slice: Int, generation: UInt32)?
     /// Events of which the client wants to be told once.
     var armed: UInt32 = 0
+    /// Events of which the client wants to be told of each edge.
+    var edges: UInt32 = 0
     var isWatched = false
 
-    init(_ descriptor: Descriptor, cookie: UInt64) {
+    init(_ descriptor: Descriptor, cookie: UInt64, isNetlink: Bool) {
       self.descriptor = descriptor
       self.cookie = cookie
+      self.isNetlink = isNetlink
     }
   }
 
@@ -80,6 +85,7 @@ final class SocketService: ServiceHandler {
     guard let socket = socket(call.object, for: request) else {
       return Reply(Failure.badDescriptor)
     }
+    guard !socket.isNetlink || Rights([]).assume() else { return Reply(Failure.notPermitted) }
     // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     if let reply = unsafe transfer(request, socket, bytes) { return reply }
     guard request.slice == 0 else { return Reply(Failure.notPermitted) }
@@ -149,20 +155,32 @@ final class SocketService: ServiceHandler {
   private func open(_ call: Call) -> Reply {
     let family = Int32(truncatingIfNeeded: call.arguments.0 >> 32)
     let type = Int32(truncatingIfNeeded: call.arguments.0 & 0xf)
-    guard family == AF_INET || family == AF_INET6 else {
-      return Reply(Failure.familyNotSupported)
-    }
+    let networkProtocol = Int32(truncatingIfNeeded: call.arguments.1)
+    guard isOffered(family, networkProtocol) else { return Reply(Failure.familyNotSupported) }
+    let isNetlink = family == AF_NETLINK
+    guard !isNetlink || Rights([]).assume() else { return Reply(Failure.notPermitted) }
     let flags = Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
     let result = kernel(
-      Int(SYS_socket), Int(family), Int(type | flags),
-      Int(Int32(truncatingIfNeeded: call.arguments.1)))
-    return add(result, cookie: call.arguments.2)
+      Int(SYS_socket), Int(family), Int(type | flags), Int(networkProtocol))
+    return add(result, cookie: call.arguments.2, isNetlink: isNetlink)
+  }
+
+  /// NETLINK_ROUTE and NETLINK_SOCK_DIAG (include/uapi/linux/netlink.h); the other protocols of
+  /// netlink have nothing to do with the network, or change it.
+  private static let netlinkProtocols: Set<Int32> = [0, 4]
+
+  private func isOffered(_ family: Int32, _ networkProtocol: Int32) -> Bool {
+    switch family {
+    case AF_INET, AF_INET6, AF_PACKET: true
+    case AF_NETLINK: Self.netlinkProtocols.contains(networkProtocol)
+    default: false
+    }
   }
 
   /// Makes a socket call's result an object.
-  func add(_ result: Int, cookie: UInt64) -> Reply {
+  func add(_ result: Int, cookie: UInt64, isNetlink: Bool = false) -> Reply {
     guard let descriptor = Descriptor(result) else { return Reply(result) }
-    let socket = Socket(descriptor, cookie: cookie)
+    let socket = Socket(descriptor, cookie: cookie, isNetlink: isNetlink)
     guard let number = table.withLock({ $0.insert(socket) }) else {
       return Reply(Failure.tooManyOpen)
     }
@@ -203,6 +221,8 @@ final class SocketService: ServiceHandler {
 
   private func poll(_ call: Call, _ socket: Socket) -> Reply {
     let wanted = UInt32(truncatingIfNeeded: call.arguments.0) & Self.pollable
+    // First the edges, then the look: what comes between is told twice, and nothing is lost.
+    if call.arguments.1 == UInt64(VOS_POLL_EDGES) { watchEdges(call.object, socket, wanted) }
     var interest = pollfd(
       fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
     // SAFETY: one `pollfd`, a local.
@@ -211,7 +231,9 @@ final class SocketService: ServiceHandler {
     let ready = UInt32(UInt16(bitPattern: interest.revents))
     // Armed only if the caller does not know already: else an edge would be told twice.
     let known = wanted | EPOLLERR.rawValue | EPOLLHUP.rawValue
-    if call.arguments.1 == 1, ready & known == 0 { arm(call.object, socket, wanted) }
+    if call.arguments.1 == UInt64(VOS_POLL_ONCE), ready & known == 0 {
+      arm(call.object, socket, wanted)
+    }
     return Reply(result: Int64(ready))
   }
 
@@ -221,33 +243,75 @@ final class SocketService: ServiceHandler {
   /// Asks for one event when the socket becomes ready.
   private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
     table.withLock { _ in
+      if socket.edges != 0 {
+        addEdges(number, socket, events)
+        return
+      }
       socket.armed |= events
-      // SAFETY: makes a value; the union in it is written as the 64-bit token that `tell` reads.
-      var event = unsafe guest_event(socket.armed | EPOLLONESHOT.rawValue, number)
-      let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
-      // SAFETY: the kernel copies the event, a local, before it returns.
-      let result = unsafe kernel(
-        Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
-        address(&event))
-      if result == 0 { socket.isWatched = true }
+      control(number, socket, socket.armed | EPOLLONESHOT.rawValue)
     }
+  }
+
+  /// With the table's lock held.
+  private func addEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+    guard socket.edges | events != socket.edges else { return }
+    socket.edges |= events
+    control(number, socket, socket.edges | EPOLLET.rawValue)
+  }
+
+  /// With the table's lock held.
+  private func control(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+    // SAFETY: makes a value; the union in it is written as the 64-bit token that `tell` reads.
+    var event = unsafe guest_event(events, number)
+    let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
+    // SAFETY: the kernel copies the event, a local, before it returns.
+    let result = unsafe kernel(
+      Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
+      address(&event))
+    if result == 0 { socket.isWatched = true }
+  }
+
+  /// From now on the client is told of each edge of these events.
+  private func watchEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+    let isNew = table.withLock { _ in
+      let isNew = socket.edges | events != socket.edges
+      addEdges(number, socket, events)
+      return isNew
+    }
+    // What is ready already is reported once as if it came now. The caller sees it by itself: if
+    // the watching thread has not taken that report yet, it is taken here.
+    guard isNew else { return }
+    // SAFETY: all zero is a valid event.
+    var pending = unsafe [epoll_event](repeating: epoll_event(), count: 64)
+    // SAFETY: an array of all-zero events, which are valid.
+    let count = unsafe take(&pending, milliseconds: 0)
+    for index in 0..<count {
+      // SAFETY: the kernel filled the event.
+      if unsafe guest_event_token(&pending[index]) != number { unsafe tell(&pending[index]) }
+    }
+  }
+
+  /// How many events there are, of which the first are in `events` then.
+  private func take(_ events: inout [epoll_event], milliseconds: Int) -> Int {
+    // SAFETY: the kernel writes at most the array's count.
+    let count = unsafe events.withUnsafeMutableBufferPointer {
+      unsafe kernel(
+        Int(SYS_epoll_wait), Int(epoll.number), address($0.baseAddress), $0.count, milliseconds)
+    }
+    if count < 0, count != Failure.interrupted { System.sleep(milliseconds: 10) }
+    return max(count, 0)
   }
 
   private func watch() {
     // SAFETY: all zero is a valid event.
     var events = unsafe [epoll_event](repeating: epoll_event(), count: 64)
     while true {
-      // SAFETY: the kernel writes at most the array's count.
-      let count = unsafe events.withUnsafeMutableBufferPointer {
-        unsafe kernel(
-          Int(SYS_epoll_wait), Int(epoll.number), address($0.baseAddress), $0.count, -1)
+      // SAFETY: an array of all-zero events, which are valid.
+      let count = unsafe take(&events, milliseconds: -1)
+      for index in 0..<count {
+        // SAFETY: the kernel filled the event.
+        unsafe tell(&events[index])
       }
-      guard count > 0 else {
-        if count != Failure.interrupted { System.sleep(milliseconds: 10) }
-        continue
-      }
-      // SAFETY: the kernel filled `count` of the array's events.
-      for index in 0..<count { unsafe tell(&events[index]) }
     }
   }
 

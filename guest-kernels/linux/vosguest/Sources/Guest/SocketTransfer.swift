@@ -10,7 +10,9 @@ extension SocketService {
   /// Flags that a client may send with, and receive with (include/linux/socket.h).
   private static let sendFlags: UInt32 = 0x1 | 0x4 | 0x80 | 0x800 | 0x8000 | 0x2000_0000
   private static let receiveFlags: UInt32 = 0x1 | 0x2 | 0x20 | 0x2000
-  private static let always = 0x40 | 0x4000  // MSG_DONTWAIT, MSG_NOSIGNAL
+  private static let dontWait = 0x40  // MSG_DONTWAIT
+  // MSG_DONTWAIT, MSG_NOSIGNAL; packet sockets know the latter only in sending.
+  private static let always = 0x40 | 0x4000
   private static let truncate: UInt32 = 0x20
   /// struct vos_message, then control.
   private static let headBytes = MemoryLayout<vos_message>.size
@@ -25,7 +27,7 @@ extension SocketService {
     // SAFETY: the kernel writes at most `room` bytes, which is the window's checked capacity.
     let count = unsafe kernel(
       Int(SYS_recvfrom), Int(socket.descriptor.number), address(bytes.baseAddress), room,
-      Int(flags) | Self.always)
+      Int(flags) | Self.dontWait)
     return Reply(count, bytes: min(count, room))
   }
 
@@ -101,7 +103,7 @@ extension SocketService {
       let head = unsafe Head(bytes, length: Int(call.data.length), room: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
     var out = vos_message()
-    let flags = Int(head.message.flags & Self.receiveFlags) | Self.always
+    let flags = Int(head.message.flags & Self.receiveFlags) | Self.dontWait
     let room = Int(head.message.payload_length)
     // SAFETY: `Head` checked that the payload lies within the window; all zero is a valid message.
     var part = unsafe iovec(iov_base: base + head.payloadOffset, iov_len: room)

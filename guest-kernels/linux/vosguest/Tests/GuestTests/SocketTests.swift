@@ -112,6 +112,78 @@ import Testing
     #expect(events.next() == nil)
   }
 
+  @Test mutating func everyEdgeIsTold() throws {
+    defer { served.stop() }
+    let (near, far) = try pair()
+    #expect(try caller.call(VOS_CALL_CLOSE, near).result == 0)
+    #expect(try caller.call(VOS_CALL_CLOSE, far).result == 0)
+    let datagrams = try socket(Int32(SOCK_DGRAM.rawValue), cookie: 79)
+    #expect(try caller.call(VOS_CALL_BIND, datagrams, data: loopback(port: 0)).result == 0)
+    #expect(try caller.call(VOS_CALL_POLL, datagrams, (1, UInt64(VOS_POLL_EDGES), 0)).result == 0)
+    let sender = try socket(Int32(SOCK_DGRAM.rawValue))
+    let target = loopback(port: try port(of: datagrams))
+    #expect(try caller.call(VOS_CALL_CONNECT, sender, data: target).result == 0)
+    // Nobody reads, nobody asks again: each arrival is told all the same.
+    for _ in 0..<3 {
+      #expect(try caller.call(VOS_CALL_WRITE, sender, data: [1]).result == 1)
+      #expect(nextEvent() == .ready(cookie: 79, readiness: 1))
+    }
+    #expect(events.next() == nil)
+  }
+
+  /// A question of netlink: struct nlmsghdr, struct ifinfomsg; to the kernel.
+  private func netlinkMessage(type: UInt32, flags: UInt32) -> [UInt8] {
+    var head = vos_message()
+    head.payload_length = 32
+    let question = word(32) + word(type | flags << 16) + word(5) + word(0)
+    let interface = word(0) + word(1) + word(0) + word(1)
+    return withUnsafeBytes(of: &head) { Array($0) } + question + interface
+  }
+
+  /// Looking at this domain's network is all that a client can do, whoever asks.
+  @Test func netlinkIsForLooking() throws {
+    defer { served.stop() }
+    let all = UInt64(VOS_RIGHTS_ALL)
+    let route = try caller.call(
+      VOS_CALL_SOCKET, 0, (UInt64(AF_NETLINK) << 32 | 3, all << 32, 0))
+    let object = UInt64(route.result)
+    #expect(route.result >= 0)
+    // RTM_GETLINK, as a dump: the first answer is RTM_NEWLINK.
+    let dump = netlinkMessage(type: 18, flags: 0x301)
+    #expect(try caller.call(VOS_CALL_SENDMSG, object, (0, 0, all), data: dump).result == 32)
+    let answer = try caller.call(VOS_CALL_READ, object, room: 4096)
+    #expect(answer.bytes.count > 32 && answer.bytes[4] == 16)
+    while try caller.call(VOS_CALL_READ, object, room: 4096).result > 0 {}
+    // RTM_NEWLINK of lo, going down: NLMSG_ERROR says EPERM.
+    let down = netlinkMessage(type: 16, flags: 5)
+    #expect(try caller.call(VOS_CALL_SENDMSG, object, (0, 0, all), data: down).result == 32)
+    let refusal = try caller.call(VOS_CALL_READ, object, room: 4096)
+    #expect(refusal.bytes[4] == 2 && Array(refusal.bytes[16..<20]) == word(UInt32(bitPattern: -1)))
+    // NETLINK_NETFILTER is none of them.
+    let filter = try caller.call(
+      VOS_CALL_SOCKET, 0, (UInt64(AF_NETLINK) << 32 | 3, all << 32 | 12, 0))
+    #expect(filter.result == -97)
+  }
+
+  @Test func aFilterIsGivenAsItIs() throws {
+    defer { served.stop() }
+    let (near, far) = (
+      try socket(Int32(SOCK_DGRAM.rawValue)), try socket(Int32(SOCK_DGRAM.rawValue))
+    )
+    #expect(try caller.call(VOS_CALL_BIND, far, data: loopback(port: 0)).result == 0)
+    let target = loopback(port: try port(of: far))
+    #expect(try caller.call(VOS_CALL_CONNECT, near, data: target).result == 0)
+    let attach = (UInt64(1), UInt64(26), UInt64(0))
+    // BPF_RET of nothing; then programs that are cut off, empty, or without an end.
+    let drop: [UInt8] = [6, 0, 0, 0, 0, 0, 0, 0]
+    #expect(try caller.call(VOS_CALL_SETSOCKOPT, far, attach, data: drop).result == 0)
+    for bad in [Array(drop.dropLast()), [], [UInt8](repeating: 0, count: 16)] {
+      #expect(try caller.call(VOS_CALL_SETSOCKOPT, far, attach, data: bad).result == -22)
+    }
+    #expect(try caller.call(VOS_CALL_WRITE, near, data: [1]).result == 1)
+    #expect(try caller.call(VOS_CALL_READ, far, room: 10).result == -11)
+  }
+
   @Test func datagramsKeepTheirSender() throws {
     defer { served.stop() }
     let near = try socket(Int32(SOCK_DGRAM.rawValue))
@@ -158,8 +230,8 @@ import Testing
     defer { served.stop() }
     let near = try socket()
     let option = [UInt8](repeating: 0, count: 16)
-    // SO_ATTACH_FILTER, SO_ATTACH_BPF, TCP_REPAIR, IPT_SO_SET_REPLACE, an unknown level.
-    for (level, name): (UInt64, UInt64) in [(1, 26), (1, 50), (6, 19), (0, 64), (270, 1)] {
+    // SO_ATTACH_BPF, TCP_REPAIR, IPT_SO_SET_REPLACE, PACKET_RX_RING, an unknown level.
+    for (level, name): (UInt64, UInt64) in [(1, 50), (6, 19), (0, 64), (263, 5), (271, 1)] {
       #expect(
         try caller.call(VOS_CALL_SETSOCKOPT, near, (level, name, 0), data: option).result == -92)
     }
