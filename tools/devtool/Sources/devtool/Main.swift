@@ -11,8 +11,8 @@ struct Dev: ParsableCommand {
     abstract: "Build vos, run it in the lab, test it, measure it.",
     subcommands: [
       DemoCommand.self, TestCommand.self, ShellCommand.self, BenchCommand.self, BuildCommand.self,
-      LabCommand.self, FuzzCommand.self, FormatCommand.self, LintCommand.self, CleanCommand.self,
-      ServeOnce.self,
+      LabCommand.self, ProgramsCommand.self, FuzzCommand.self, FormatCommand.self,
+      LintCommand.self, CleanCommand.self, ServeOnce.self,
     ])
 
   static func main() {
@@ -24,6 +24,9 @@ struct Dev: ParsableCommand {
       Console.shared.say("error: \(failure.message)")
       if let log = failure.log { Console.shared.say("log: \(log.path)") }
       Dev.exit(withError: ExitCode(Interrupts.raised ? 130 : 1))
+    } catch let late as AgentClient.TimedOut {
+      Console.shared.say("error: \(late)")
+      Dev.exit(withError: ExitCode.failure)
     } catch {
       Dev.exit(withError: error)
     }

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+import ArgumentParser
+import Foundation
+import LabKit
+
+struct ProgramsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "programs",
+    abstract: "Run unmodified programs of Debian in the lab, each checked for right output.",
+    discussion: """
+      Prints one line for each program; the exit code is 1 if one failed. Their peers (wrk, \
+      redis-benchmark, iperf3, git daemon, curl) run on the lab host, on the wire of the network \
+      domain's NIC.
+      """)
+
+  @Option(help: "Only programs whose line contains this.") var only: String?
+  @Flag(help: "List the programs.") var list = false
+  @Flag(help: "Use what is in out/ as it is.") var noBuild = false
+
+  func run() throws {
+    let chosen = ProgramCheck.all.filter { check in only.map(check.name.contains) ?? true }
+    guard !chosen.isEmpty else { throw ValidationError("no program's line has \"\(only ?? "")\"") }
+    if list { return chosen.forEach { print($0.name) } }
+    let workspace = try Workspace()
+    if !noBuild { try BuildCommand.buildAll(workspace) }
+    let files = ProgramsBuild(workspace)
+    try files.build()
+    var options = ProgramLab.Options()
+    options.packages = ProgramCheck.packages
+    options.share = files.share
+    options.withPeer = true
+    let lab = try ProgramLab.start(workspace, options)
+    defer { try? lab.stop() }
+    var failures = 0
+    for check in chosen { failures += try attempt(check, lab) ? 0 : 1 }
+    say("\(chosen.count - failures) of \(chosen.count) programs work")
+    if failures > 0 { throw ExitCode.failure }
+  }
+
+  private func attempt(_ check: ProgramCheck, _ lab: ProgramLab) throws -> Bool {
+    do {
+      let seen = try Console.shared.step(check.name) { try check.body(lab) }
+      say("ok    \(check.name): \(seen)")
+      return true
+    } catch {
+      guard !Interrupts.raised else { throw error }
+      say("FAIL  \(check.name): \(error)")
+      return false
+    }
+  }
+
+  /// Written at once, also where standard output is a file.
+  private func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
+}
