@@ -83,7 +83,7 @@ struct MicroGuestTests {
   func readsBringTheFilesBytes() throws {
     // One call; the first length in pieces; lengths that no piece divides; more pieces than fit
     // on their way; a last block that is short.
-    let blocks = [61, 1024, 2049, 4096, 65_537, 262_144, 1_000_003, 2 << 20]
+    let blocks = [61, 1024, 4096, 8193, 65_537, 262_144, 1_000_003, 2 << 20]
     let folder = URL(filePath: try Surroundings.guest("copy-client")).deletingLastPathComponent()
     let wrong = try CopyBenchmark(guestFolder: folder.path).check(blockBytes: blocks)
     #expect(wrong == blocks.map { _ in 0 })

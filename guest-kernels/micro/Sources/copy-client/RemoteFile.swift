@@ -17,7 +17,7 @@ struct RemoteFile: ~Copyable {
   /// Pieces that are on their way at most.
   private static let depth = 16
   /// A read up to this length is one call: for less, a second call costs more than it saves.
-  private static let shortest = 4096
+  private static let shortest = 8192
   /// A piece's longest length: depth times this fits the service's cache.
   private static let longest = 32 << 10
   /// Pieces that a read is split into, if they are not too short or too long then.
