@@ -2,7 +2,8 @@
 /*
  * vos: the kernel's own calls, over slice 0. A request owns a slot and that
  * slot's part of the arena from get to put; it is answered, or its caller is
- * killed, or the service is lost. Nothing waits for anything else.
+ * killed, or the service is lost. Nothing waits for anything else. One that
+ * needs more room owns the slots behind its own too, which stay unused.
  */
 #include <linux/err.h>
 #include <linux/ktime.h>
@@ -38,23 +39,39 @@ static bool vos_channel_serves(struct vos_device *dev)
 /* slots_lock held. */
 static void vos_slot_free(struct vos_device *dev, u32 index)
 {
-	dev->slots[index].used = false;
+	u32 i;
+
+	for (i = index; i <= index + dev->slots[index].extra; i++)
+		dev->slots[i].used = false;
 	dev->slots[index].abandoned = false;
 }
 
-static int vos_slot_take(struct vos_device *dev, u32 epoch)
+/* slots_lock held: the first of @count free slots in a row, or -EBUSY. */
+static int vos_slot_find(struct vos_device *dev, u32 count)
+{
+	u32 free = 0, i;
+
+	for (i = 0; i < dev->slot_limit; i++) {
+		free = dev->slots[i].used ? 0 : free + 1;
+		if (free == count)
+			return i + 1 - count;
+	}
+	return -EBUSY;
+}
+
+static int vos_slot_take(struct vos_device *dev, u32 epoch, u32 count)
 {
 	unsigned long flags;
-	int found = -EBUSY;
+	int found;
 	u32 i;
 
 	spin_lock_irqsave(&dev->slots_lock, flags);
-	for (i = 0; i < dev->slot_limit && found < 0; i++) {
-		if (dev->slots[i].used)
-			continue;
-		dev->slots[i].used = true;
-		dev->slots[i].epoch = epoch;
-		found = i;
+	found = vos_slot_find(dev, count);
+	for (i = 0; found >= 0 && i < count; i++)
+		dev->slots[found + i].used = true;
+	if (found >= 0) {
+		dev->slots[found].extra = count - 1;
+		dev->slots[found].epoch = epoch;
 	}
 	spin_unlock_irqrestore(&dev->slots_lock, flags);
 	return found;
@@ -66,7 +83,7 @@ static void *vos_slot_buffer(struct vos_device *dev, u32 index)
 	       (size_t)index * dev->buffer_bytes;
 }
 
-static int vos_request_try(struct vos_request *request, u32 epoch)
+static int vos_request_try(struct vos_request *request, u32 epoch, u32 count)
 {
 	struct vos_device *dev = request->dev;
 	int slot;
@@ -75,45 +92,58 @@ static int vos_request_try(struct vos_request *request, u32 epoch)
 		vos_watch_now(dev);
 	if (!vos_channel_serves(dev) || atomic_read(&dev->epoch) != epoch)
 		return -ENOTCONN;
-	slot = vos_slot_take(dev, epoch);
+	slot = vos_slot_take(dev, epoch, count);
 	if (slot < 0)
 		return slot;
 	request->slot = slot;
 	request->epoch = epoch;
 	request->buffer = vos_slot_buffer(dev, slot);
-	request->room = dev->buffer_bytes;
+	request->room = count * dev->buffer_bytes;
 	return 0;
 }
 
 /*
- * @epoch: the life of the service that is meant. 0, -ENOTCONN when that life is
- * over, -ERESTARTSYS when the caller was killed.
+ * @epoch: the life of the service that is meant. @room: bytes of buffer that are
+ * wanted; there may be fewer. 0, -ENOTCONN when that life is over, -ERESTARTSYS
+ * when the caller was killed.
  */
-int vos_request_get(struct vos_request *request, struct vos_device *dev,
-		    u32 epoch)
+int vos_request_get_room(struct vos_request *request, struct vos_device *dev,
+			 u32 epoch, size_t room)
 {
+	u32 count = min_t(size_t, DIV_ROUND_UP(room, dev->buffer_bytes),
+			  dev->slot_limit);
 	int ret, killed;
 
 	request->dev = dev;
 	request->slot = -1;
-	killed = wait_event_killable(
+	count = max(count, 1U);
+	/* One of a thousand at a time: else each slot that comes free wakes all. */
+	killed = wait_event_killable_exclusive(
 		dev->slot_waiters,
-		(ret = vos_request_try(request, epoch)) != -EBUSY);
+		(ret = vos_request_try(request, epoch, count)) != -EBUSY);
 	return killed ?: ret;
+}
+
+int vos_request_get(struct vos_request *request, struct vos_device *dev,
+		    u32 epoch)
+{
+	return vos_request_get_room(request, dev, epoch, 1);
 }
 
 void vos_request_put(struct vos_request *request)
 {
 	struct vos_device *dev = request->dev;
 	unsigned long flags;
+	int count;
 
 	if (request->slot < 0)
 		return;
 	spin_lock_irqsave(&dev->slots_lock, flags);
+	count = 1 + dev->slots[request->slot].extra;
 	vos_slot_free(dev, request->slot);
 	spin_unlock_irqrestore(&dev->slots_lock, flags);
 	request->slot = -1;
-	wake_up(&dev->slot_waiters);
+	wake_up_nr(&dev->slot_waiters, count);
 }
 
 /* The caller was killed: the slot is the service's until it answers. */
@@ -295,7 +325,7 @@ static bool vos_close_detached(struct vos_device *dev, u32 epoch, u64 object)
 	struct vos_ask ask = { .call = VOS_CALL_CLOSE, .object = object };
 	struct vos_request request = { .dev = dev, .slot = -1 };
 
-	if (vos_request_try(&request, epoch))
+	if (vos_request_try(&request, epoch, 1))
 		return false;
 	vos_slot_submit(dev, request.slot, &ask);
 	vos_slot_announce(dev);
@@ -394,7 +424,7 @@ static void vos_reclaim(struct work_struct *work)
 			continue;
 		if (orphan >= 0 && !vos_close_detached(dev, epoch, orphan))
 			vos_close_late(dev, epoch, orphan);
-		wake_up(&dev->slot_waiters);
+		wake_up_all(&dev->slot_waiters);
 	}
 }
 

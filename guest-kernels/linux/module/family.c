@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vos: takes AF_INET and AF_INET6 over, and gives them back.
+ * vos: takes AF_INET, AF_INET6, AF_PACKET and, of AF_NETLINK, what asks about
+ * them (NETLINK_ROUTE, NETLINK_SOCK_DIAG) over, and gives them back.
  *
  * The kernel has one table of families and lets no one see an entry, so the
  * families are unregistered and registered anew. Sockets that the kernel makes
@@ -14,6 +15,7 @@
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/net.h>
+#include <linux/netlink.h>
 #include <linux/slab.h>
 
 #include "sockets.h"
@@ -37,6 +39,10 @@ static int vos_create_inet(struct net *net, struct socket *sock, int protocol,
 			   int kern);
 static int vos_create_inet6(struct net *net, struct socket *sock, int protocol,
 			    int kern);
+static int vos_create_netlink(struct net *net, struct socket *sock,
+			      int protocol, int kern);
+static int vos_create_packet(struct net *net, struct socket *sock, int protocol,
+			     int kern);
 
 static struct vos_family vos_families[] = {
 	{
@@ -48,6 +54,16 @@ static struct vos_family vos_families[] = {
 		.ours = { .family = PF_INET6, .create = vos_create_inet6,
 			  .owner = THIS_MODULE },
 		.local_symbol = "inet6_create",
+	},
+	{
+		.ours = { .family = PF_NETLINK, .create = vos_create_netlink,
+			  .owner = THIS_MODULE },
+		.local_symbol = "netlink_create",
+	},
+	{
+		.ours = { .family = PF_PACKET, .create = vos_create_packet,
+			  .owner = THIS_MODULE },
+		.local_symbol = "packet_create",
 	},
 };
 
@@ -72,6 +88,24 @@ static int vos_create_inet6(struct net *net, struct socket *sock, int protocol,
 			    int kern)
 {
 	return vos_create(&vos_families[1], net, sock, protocol, kern);
+}
+
+/* Events of devices, audit, generic netlink and the rest are this kernel's own. */
+static int vos_create_netlink(struct net *net, struct socket *sock,
+			      int protocol, int kern)
+{
+	bool theirs = protocol == NETLINK_ROUTE ||
+		      protocol == NETLINK_SOCK_DIAG;
+
+	/* vos_create() keeps what the kernel makes for itself local. */
+	return vos_create(&vos_families[2], net, sock, protocol,
+			  kern || !theirs);
+}
+
+static int vos_create_packet(struct net *net, struct socket *sock, int protocol,
+			     int kern)
+{
+	return vos_create(&vos_families[3], net, sock, protocol, kern);
 }
 
 /* The channel that new sockets use, with a reference; NULL: none. */
@@ -123,6 +157,7 @@ static void vos_family_take(void)
 			pr_err("vos: family %d not registered\n",
 			       family->ours.family);
 	}
+	vos_hook_place();
 	vos_family_taken = true;
 	if (!all)
 		__module_get(THIS_MODULE);
@@ -163,6 +198,8 @@ void vos_family_exit(void)
 {
 	int i;
 
+	if (vos_family_taken)
+		vos_hook_remove();
 	for (i = 0; vos_family_taken && i < ARRAY_SIZE(vos_families); i++) {
 		sock_unregister(vos_families[i].ours.family);
 		if (sock_register(vos_families[i].restored))

@@ -4,8 +4,12 @@
  * shut down, release. The service executes them; who waits is us.
  */
 #include <linux/capability.h>
+#include <linux/file.h>
+#include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/module.h>
+#include <linux/netlink.h>
+#include <linux/sched/signal.h>
 #include <net/ip.h>
 #include <net/tcp_states.h>
 
@@ -20,6 +24,11 @@ struct proto vos_proto = {
 
 static const struct proto_ops vos_inet_ops;
 static const struct proto_ops vos_inet6_ops;
+static const struct proto_ops vos_netlink_ops;
+static const struct proto_ops vos_packet_ops;
+
+/* How often a close that lingers looks whether all bytes are taken. */
+#define VOS_LINGER_LOOK max(HZ / 100, 1)
 
 /* What a program shall see when the service is lost, or was never there. */
 s64 vos_sock_error(struct vos_sock *vs, s64 result)
@@ -31,6 +40,15 @@ s64 vos_sock_error(struct vos_sock *vs, s64 result)
 		return result;
 	return vs->has_object && vos_sock_is_stream(vs) ? -ECONNRESET :
 							  -ENETDOWN;
+}
+
+/*
+ * A sock that says AF_NETLINK is taken for a netlink_sock by mq_notify, which
+ * finds wait queues in it, and one that says AF_PACKET may be by others.
+ */
+static int vos_shown_family(int family)
+{
+	return family == PF_INET || family == PF_INET6 ? family : PF_UNSPEC;
 }
 
 /* Takes over the caller's reference to @dev, also when it fails. */
@@ -48,7 +66,8 @@ static struct vos_sock *vos_sock_new(struct net *net, struct vos_device *dev,
 	vs = vos_sk(sk);
 	sock_init_data(sock, sk);
 	sock_set_flag(sk, SOCK_RCU_FREE);
-	sk->sk_family = family;
+	sk->sk_family = vos_shown_family(family);
+	vs->family = family;
 	sk->sk_type = type;
 	sk->sk_protocol = protocol;
 	vs->inet.pinet6 = &vs->tcp.inet6;
@@ -74,6 +93,8 @@ static void vos_sock_free(struct vos_sock *vs)
 	xa_erase(&dev->sockets, vs->cookie);
 	if (vs->has_object)
 		vos_close_object(dev, vs->epoch, vs->object);
+	if (vs->local)
+		fput(vs->local);
 	sock_orphan(&vs->sk);
 	sock_put(&vs->sk);
 	vos_device_put(dev);
@@ -83,7 +104,7 @@ static int vos_sock_open(struct vos_sock *vs)
 {
 	struct vos_ask ask = {
 		.call = VOS_CALL_SOCKET,
-		.argument = { (u64)vs->sk.sk_family << 32 | vs->sk.sk_type,
+		.argument = { (u64)vs->family << 32 | vs->sk.sk_type,
 			      (u64)vos_rights(sock_net(&vs->sk)) << 32 |
 				      vs->sk.sk_protocol,
 			      vs->cookie },
@@ -97,19 +118,43 @@ static int vos_sock_open(struct vos_sock *vs)
 	return 0;
 }
 
-/* What kinds there are; rights for them are checked at the far end, but for one. */
-static int vos_kind_allowed(struct net *net, int type, int *protocol)
+/* Who may have an ICMP datagram socket: ping_group_range, as ping_init_sock() says. */
+static int vos_ping_allowed(struct net *net, int family, int protocol)
 {
+	struct group_info *groups = current_cred()->group_info;
+	kgid_t low, high;
+	unsigned int sequence;
+	int i;
+
+	if ((family == PF_INET) != (protocol == IPPROTO_ICMP))
+		return -EPROTONOSUPPORT;
+	do {
+		sequence = read_seqbegin(&net->ipv4.ping_group_range.lock);
+		low = net->ipv4.ping_group_range.range[0];
+		high = net->ipv4.ping_group_range.range[1];
+	} while (read_seqretry(&net->ipv4.ping_group_range.lock, sequence));
+	if (gid_lte(low, current_egid()) && gid_lte(current_egid(), high))
+		return 0;
+	for (i = 0; i < groups->ngroups; i++)
+		if (gid_lte(low, groups->gid[i]) && gid_lte(groups->gid[i], high))
+			return 0;
+	return -EACCES;
+}
+
+/* What kinds there are; rights for them are checked at the far end, but for one. */
+static int vos_inet_allowed(struct net *net, int family, int type, int *protocol)
+{
+	if (*protocol < 0 || *protocol >= IPPROTO_MAX)
+		return -EINVAL;
 	switch (type) {
 	case SOCK_STREAM:
 		*protocol = *protocol ?: IPPROTO_TCP;
 		return *protocol == IPPROTO_TCP ? 0 : -EPROTONOSUPPORT;
 	case SOCK_DGRAM:
 		*protocol = *protocol ?: IPPROTO_UDP;
-		/* The far end would look at its daemon's groups (ping_group_range). */
+		/* The far end would look at its daemon's groups, and lets all in. */
 		if (*protocol == IPPROTO_ICMP || *protocol == IPPROTO_ICMPV6)
-			return ns_capable(net->user_ns, CAP_NET_RAW) ? 0 :
-								       -EACCES;
+			return vos_ping_allowed(net, family, *protocol);
 		if (*protocol == IPPROTO_UDP || *protocol == IPPROTO_UDPLITE)
 			return 0;
 		return -EPROTONOSUPPORT;
@@ -119,6 +164,33 @@ static int vos_kind_allowed(struct net *net, int type, int *protocol)
 	return -ESOCKTNOSUPPORT;
 }
 
+static int vos_kind_allowed(struct net *net, int family, int type, int *protocol)
+{
+	if (family == PF_INET || family == PF_INET6)
+		return vos_inet_allowed(net, family, type, protocol);
+	if (family == PF_PACKET && !ns_capable(net->user_ns, CAP_NET_RAW))
+		return -EPERM;
+	return type == SOCK_RAW || type == SOCK_DGRAM ? 0 : -ESOCKTNOSUPPORT;
+}
+
+static const struct proto_ops *vos_ops_of(int family)
+{
+	switch (family) {
+	case PF_INET:
+		return &vos_inet_ops;
+	case PF_INET6:
+		return &vos_inet6_ops;
+	case PF_NETLINK:
+		return &vos_netlink_ops;
+	}
+	return &vos_packet_ops;
+}
+
+/*
+ * Differs: SCTP, DCCP, MPTCP and SOCK_PACKET are not there (EPROTONOSUPPORT,
+ * ESOCKTNOSUPPORT); ENETDOWN without a service; SO_DOMAIN of netlink and packet
+ * sockets says 0.
+ */
 int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 		      int family, int kern)
 {
@@ -126,19 +198,19 @@ int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 	struct vos_sock *vs;
 	int ret;
 
-	if (protocol < 0 || protocol >= IPPROTO_MAX)
-		return -EINVAL;
-	ret = vos_kind_allowed(net, sock->type, &protocol);
+	ret = vos_kind_allowed(net, family, sock->type, &protocol);
 	if (ret)
 		return ret;
 	dev = vos_family_device();
 	if (!dev)
 		return -ENETDOWN;
-	sock->ops = family == PF_INET ? &vos_inet_ops : &vos_inet6_ops;
+	sock->ops = vos_ops_of(family);
 	vs = vos_sock_new(net, dev, sock, family, sock->type, protocol);
 	if (!vs)
 		return -ENOBUFS;
 	ret = vos_sock_open(vs);
+	if (!ret && family == PF_NETLINK && protocol == NETLINK_SOCK_DIAG)
+		ret = vos_diag_open(vs);
 	if (ret) {
 		sock->sk = NULL;
 		vos_sock_free(vs);
@@ -146,12 +218,41 @@ int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 	return ret;
 }
 
+/*
+ * The service never blocks, so it is here that a close waits, for as long as
+ * SO_LINGER says, until the peer has taken all bytes and the end.
+ */
+static void vos_linger(struct vos_sock *vs)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_SHUTDOWN);
+	struct vos_ask look = vos_sock_ask(vs, VOS_CALL_POLL);
+	long left = vs->sk.sk_lingertime;
+
+	if (!vos_sock_is_stream(vs) || !sock_flag(&vs->sk, SOCK_LINGER) ||
+	    !left || current->flags & PF_EXITING)
+		return;
+	ask.argument[0] = SHUT_WR;
+	if (vos_sock_call(vs, &ask, NULL, NULL, NULL) < 0)
+		return;
+	while (left > 0 && !signal_pending(current) && vos_sock_unsent(vs) > 0) {
+		if (vos_sock_call(vs, &look, NULL, NULL, NULL) & EPOLLERR)
+			break; /* a peer that is gone takes nothing */
+		schedule_timeout_interruptible(VOS_LINGER_LOOK);
+		left -= VOS_LINGER_LOOK;
+	}
+}
+
+/* Differs: SO_LINGER waits in steps of 10 ms. */
 static int vos_release(struct socket *sock)
 {
 	struct sock *sk = sock->sk;
 
 	if (!sk)
 		return 0;
+	if (vos_sk(sk)->has_object) {
+		vos_sock_tell_options(vos_sk(sk)); /* whether to linger, above all */
+		vos_linger(vos_sk(sk));
+	}
 	sock->sk = NULL;
 	vos_sock_free(vos_sk(sk));
 	return 0;
@@ -182,7 +283,7 @@ static int vos_bind_allowed(struct vos_sock *vs, struct sockaddr *address,
 
 	/* The port is at the same place in sockaddr_in and sockaddr_in6. */
 	if (length < (int)offsetofend(struct sockaddr_in, sin_port) ||
-	    vs->sk.sk_type == SOCK_RAW)
+	    vs->sk.sk_type == SOCK_RAW || vs->sk.sk_family == PF_UNSPEC)
 		return 0;
 	port = ntohs(((struct sockaddr_in *)address)->sin_port);
 	if (port && inet_port_requires_bind_service(net, port) &&
@@ -191,6 +292,7 @@ static int vos_bind_allowed(struct vos_sock *vs, struct sockaddr *address,
 	return 0;
 }
 
+/* Differs: low ports are those of this kernel's ip_unprivileged_port_start. */
 static int vos_bind(struct socket *sock, struct sockaddr *address, int length)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
@@ -232,10 +334,15 @@ static int vos_connect(struct socket *sock, struct sockaddr *address,
 		       int length, int flags)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
+	bool dissolves = length >= (int)sizeof(address->sa_family) &&
+			 address->sa_family == AF_UNSPEC;
 	int ret = sock_error(sock->sk);
 
 	if (ret)
 		return ret;
+	/* The far end, not having waited, would only now notice that it is. */
+	if (sock->state == SS_CONNECTED && vos_sock_is_stream(vs) && !dissolves)
+		return -EISCONN;
 	vos_sock_tell_options(vs);
 	ret = vos_address_call(vs, VOS_CALL_CONNECT, 0, address, length);
 	vos_sock_disarm(vs);
@@ -247,7 +354,7 @@ static int vos_connect(struct socket *sock, struct sockaddr *address,
 		ret = vos_connect_wait(sock, flags);
 	}
 	if (!ret)
-		sock->state = SS_CONNECTED;
+		sock->state = dissolves ? SS_UNCONNECTED : SS_CONNECTED;
 	else if (ret != -EINPROGRESS && sock->state == SS_CONNECTING &&
 		 ret != -EALREADY && ret != -EINTR && ret != -ERESTARTSYS)
 		sock->state = SS_UNCONNECTED;
@@ -311,7 +418,7 @@ static int vos_accept(struct socket *sock, struct socket *newsock, int flags,
 	if (vs->sk.sk_state != TCP_LISTEN)
 		return vos_sock_is_stream(vs) ? -EINVAL : -EOPNOTSUPP;
 	vos_device_get(vs->dev);
-	child = vos_sock_new(sock_net(&vs->sk), vs->dev, NULL, vs->sk.sk_family,
+	child = vos_sock_new(sock_net(&vs->sk), vs->dev, NULL, vs->family,
 			     vs->sk.sk_type, vs->sk.sk_protocol);
 	if (!child)
 		return -ENOBUFS;
@@ -370,7 +477,7 @@ static int vos_shutdown(struct socket *sock, int how)
 		.getname = vos_getname,                                        \
 		.poll = vos_sock_poll,                                         \
 		.ioctl = vos_sock_ioctl,                                       \
-		.gettstamp = sock_gettstamp,                                   \
+		.gettstamp = vos_sock_gettstamp,                               \
 		.listen = vos_listen,                                          \
 		.shutdown = vos_shutdown,                                      \
 		.setsockopt = vos_sock_setsockopt,                             \
@@ -380,7 +487,10 @@ static int vos_shutdown(struct socket *sock, int how)
 		.mmap = sock_no_mmap,                                          \
 		.sendpage = sock_no_sendpage,                                  \
 		.set_rcvlowat = vos_sock_set_low_water,                        \
+		.set_peek_off = vos_sock_set_peek_offset,                      \
 	}
 
 VOS_OPS(vos_inet_ops, PF_INET);
 VOS_OPS(vos_inet6_ops, PF_INET6);
+VOS_OPS(vos_netlink_ops, PF_NETLINK);
+VOS_OPS(vos_packet_ops, PF_PACKET);

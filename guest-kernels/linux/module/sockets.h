@@ -32,6 +32,9 @@ struct vos_told {
 	int timestamp; /* SO_TIMESTAMP*, or 0 */
 	int timestamping;
 	int queue_overflow;
+	int select_errors;
+	u32 pacing; /* ~0: none */
+	u32 filter; /* hash of the classic filter's program, or 0 */
 };
 
 struct vos_sock {
@@ -47,6 +50,9 @@ struct vos_sock {
 		struct udp6_sock udp;
 	};
 	struct vos_device *dev;
+	struct file *local; /* of SOCK_DIAG: answers for this kernel, see sockdiag.c */
+	bool local_answers; /* it was asked last */
+	u16 family; /* PF_*: sk_family says INET and INET6 alone, see vos_sock_new() */
 	u64 object;
 	u32 epoch;  /* life of the service that has the object */
 	u32 cookie; /* of READY events; 0: none */
@@ -54,6 +60,7 @@ struct vos_sock {
 	spinlock_t arm_lock;
 	u32 armed; /* events that the service will tell of */
 	u32 told_ready; /* counts READY events, and what makes `armed` stale */
+	u32 edges; /* events of edge-triggered waiters: the service tells each time */
 	struct mutex options_lock;
 	struct vos_told told;
 };
@@ -95,6 +102,7 @@ u32 vos_rights(struct net *net);
 void vos_sock_disarm(struct vos_sock *vs);
 int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
 		  unsigned int *tries);
+int vos_sock_pause(long *timeout);
 void vos_sock_rearm(struct vos_sock *vs, u32 events);
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait);
@@ -110,6 +118,7 @@ void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to);
 void vos_sock_tell_options(struct vos_sock *vs);
 void vos_sock_keepalive(struct sock *sk, int on);
 int vos_sock_set_low_water(struct sock *sk, int value);
+int vos_sock_set_peek_offset(struct sock *sk, int value);
 int vos_sock_remote_error(struct vos_sock *vs);
 int vos_sock_setsockopt(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length);
@@ -119,5 +128,24 @@ int vos_sock_getsockopt(struct socket *sock, int level, int name,
 /* sockioctl.c */
 int vos_sock_ioctl(struct socket *sock, unsigned int command,
 		   unsigned long argument);
+int vos_sock_unsent(struct vos_sock *vs);
+int vos_sock_gettstamp(struct socket *sock, void __user *stamp, bool micro,
+		       bool time32);
+
+/* sockhook.c */
+void vos_hook_place(void);
+void vos_hook_remove(void);
+
+/* sockdiag.c */
+int vos_diag_open(struct vos_sock *vs);
+bool vos_diag_is_local(struct vos_sock *vs, struct msghdr *msg, size_t length);
+int vos_diag_sendmsg(struct vos_sock *vs, struct msghdr *msg);
+int vos_diag_recvmsg(struct vos_sock *vs, struct msghdr *msg, int flags);
+__poll_t vos_diag_poll(struct vos_sock *vs, struct poll_table_struct *wait);
+
+static inline bool vos_diag_answers(struct vos_sock *vs)
+{
+	return vs->local && READ_ONCE(vs->local_answers);
+}
 
 #endif /* VOS_SOCKETS_H */

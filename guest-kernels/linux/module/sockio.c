@@ -2,7 +2,7 @@
 /*
  * vos: sending and receiving. Payload is copied once, between the caller's
  * memory and the request's buffer in the region. Streams go in pieces of a
- * buffer; a datagram must fit into one.
+ * buffer; for a datagram several are taken together.
  */
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
@@ -10,6 +10,8 @@
 #include "sockets.h"
 
 #define VOS_CONTROL_MAX 2048
+/* The largest datagram there is, with its head and control data, and some room. */
+#define VOS_DATAGRAM_ROOM (68 << 10)
 
 #define VOS_SEND_FLAGS                                                         \
 	(MSG_OOB | MSG_DONTROUTE | MSG_EOR | MSG_CONFIRM | MSG_MORE |          \
@@ -87,7 +89,7 @@ static s64 vos_send_message(struct vos_sock *vs, struct vos_request *request,
 	u32 reply;
 	int ret;
 
-	if (control)
+	if (control && vs->family != PF_NETLINK)
 		ask.argument[2] = vos_rights(sock_net(&vs->sk));
 	if (start >= request->room || head.name_length > sizeof(head.name))
 		return -EINVAL;
@@ -108,11 +110,22 @@ static s64 vos_send_message(struct vos_sock *vs, struct vos_request *request,
 				 vos_request_call(request, &ask, &reply));
 }
 
+/* Bytes of buffer for @length bytes of payload. */
+static size_t vos_room_for(struct vos_sock *vs, size_t length, size_t control)
+{
+	if (vos_sock_is_stream(vs))
+		return 1;
+	return min_t(size_t, length, VOS_DATAGRAM_ROOM) +
+	       sizeof(struct vos_message) + round_up(control, 8);
+}
+
 static s64 vos_send_once(struct vos_sock *vs, struct msghdr *msg, size_t length,
 			 int flags)
 {
 	struct vos_request request;
-	s64 ret = vos_request_get(&request, vs->dev, vs->epoch);
+	s64 ret = vos_request_get_room(
+		&request, vs->dev, vs->epoch,
+		vos_room_for(vs, length, msg->msg_controllen));
 
 	if (ret)
 		return ret;
@@ -173,6 +186,11 @@ static int vos_send_allowed(struct vos_sock *vs, struct msghdr *msg)
 	return vos_control_allowed(msg);
 }
 
+/*
+ * Differs: MSG_ZEROCOPY on an SO_ZEROCOPY socket is EOPNOTSUPP; SCM_RIGHTS and
+ * SCM_CREDENTIALS, of which they make nothing, are EINVAL; a blocking MSG_FASTOPEN without a cookie is EINPROGRESS; control
+ * data ends at 2 KiB (ENOBUFS).
+ */
 int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
@@ -187,6 +205,8 @@ int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 		return vos_send_error(vs, ret, flags);
 	if (vos_sock_is_stream(vs) && !(flags & MSG_FASTOPEN))
 		msg->msg_name = NULL;
+	if (vos_diag_is_local(vs, msg, length))
+		return vos_diag_sendmsg(vs, msg);
 	vos_sock_tell_options(vs);
 	do {
 		ret = vos_send_once(vs, msg, length - sent, wire);
@@ -357,7 +377,10 @@ static s64 vos_receive_once(struct vos_sock *vs, struct msghdr *msg,
 	bool plain = vos_sock_is_stream(vs) && !msg->msg_controllen &&
 		     !(flags & (MSG_OOB | MSG_ERRQUEUE));
 	struct vos_request request;
-	s64 ret = vos_request_get(&request, vs->dev, vs->epoch);
+	s64 ret = vos_request_get_room(
+		&request, vs->dev, vs->epoch,
+		vos_room_for(vs, length,
+			     min_t(size_t, msg->msg_controllen, VOS_CONTROL_MAX)));
 
 	*asked = 0;
 	if (ret)
@@ -368,6 +391,29 @@ static s64 vos_receive_once(struct vos_sock *vs, struct msghdr *msg,
 	else
 		ret = vos_receive_message(vs, &request, msg, length, flags);
 	vos_request_put(&request);
+	return ret;
+}
+
+/*
+ * A look that waits for all: there are too few bytes yet, but none to wait for, as
+ * poll() takes any for readiness. So look again and again; 0: do.
+ */
+static int vos_peek_again(struct vos_sock *vs, struct msghdr *msg, s64 seen,
+			  long *timeout)
+{
+	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_POLL);
+	s64 mask;
+	int ret;
+
+	if (!*timeout)
+		return -EAGAIN;
+	ask.argument[0] = EPOLLRDHUP;
+	mask = vos_sock_call(vs, &ask, NULL, NULL, NULL);
+	if (mask < 0 || mask & (EPOLLRDHUP | EPOLLERR | EPOLLHUP))
+		return -EIO;
+	ret = vos_sock_pause(timeout);
+	if (!ret)
+		iov_iter_revert(&msg->msg_iter, seen);
 	return ret;
 }
 
@@ -392,6 +438,10 @@ static int vos_receive_wait(struct vos_sock *vs, int flags, long *timeout,
 	return vos_sock_wait(vs, EPOLLIN, timeout, tries);
 }
 
+/*
+ * Differs: MSG_PEEK with MSG_WAITALL looks every 20 ms; control data ends at
+ * 2 KiB (MSG_CTRUNC).
+ */
 int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 		     int flags)
 {
@@ -399,11 +449,14 @@ int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 	long timeout = sock_rcvtimeo(sock->sk, flags & MSG_DONTWAIT);
 	int wire = (flags & VOS_RECEIVE_FLAGS) | VOS_ALWAYS_FLAGS;
 	bool stream = vos_sock_is_stream(vs);
+	bool peek_all = stream && (flags & MSG_PEEK) && (flags & MSG_WAITALL);
 	size_t target = sock_rcvlowat(sock->sk, flags & MSG_WAITALL, length);
 	size_t received = 0, asked;
 	unsigned int tries = 0;
 	s64 ret;
 
+	if (vos_diag_answers(vs))
+		return vos_diag_recvmsg(vs, msg, flags);
 	/* A second look at a stream would see the same bytes again. */
 	if (!stream || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		target = 0;
@@ -416,6 +469,9 @@ int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 				break;
 			continue;
 		}
+		if (peek_all && ret > 0 && ret < asked &&
+		    !vos_peek_again(vs, msg, ret, &timeout))
+			continue;
 		if (ret <= 0 || !target) {
 			received += max_t(s64, ret, 0);
 			break;

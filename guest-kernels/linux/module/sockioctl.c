@@ -36,6 +36,36 @@ static int vos_ioctl_int(struct vos_sock *vs, unsigned int command,
 	return put_user(value, arg);
 }
 
+/* Bytes that the peer has not taken yet, or < 0. */
+int vos_sock_unsent(struct vos_sock *vs)
+{
+	int value = 0;
+	u32 reply;
+	int ret = vos_ioctl_call(vs, SIOCOUTQ, &value, sizeof(value), &reply);
+
+	return ret < 0 ? ret : value;
+}
+
+/* When the last packet came: SIOCGSTAMP* . */
+int vos_sock_gettstamp(struct socket *sock, void __user *stamp, bool micro,
+		       bool time32)
+{
+	struct timespec64 time = {};
+	s64 value[2] = {}; /* struct timespec of the service's kernel */
+	u32 reply;
+	int ret = vos_ioctl_call(vos_sk(sock->sk), SIOCGSTAMPNS_OLD, value,
+				 sizeof(value), &reply);
+
+	if (ret < 0)
+		return ret;
+	time.tv_sec = value[0];
+	time.tv_nsec = clamp_t(s64, value[1], 0, NSEC_PER_SEC - 1);
+	if (micro)
+		time.tv_nsec /= NSEC_PER_USEC;
+	return time32 ? put_old_timespec32(&time, stamp) :
+			put_timespec64(&time, stamp);
+}
+
 static int vos_ioctl_ifreq(struct vos_sock *vs, unsigned int command,
 			   void __user *arg)
 {
@@ -113,6 +143,11 @@ static int vos_ioctl_detach(struct vos_sock *vs)
 	return ret < 0 ? vos_sock_error(vs, ret) : 0;
 }
 
+/*
+ * Differs: FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK and SIOCGIF* are served;
+ * all that sets something is EPERM, also for root; so are SIOCETHTOOL and
+ * SIOCGARP. SIOCGIFCONF shows no interface of the far end.
+ */
 int vos_sock_ioctl(struct socket *sock, unsigned int command,
 		   unsigned long argument)
 {

@@ -6,11 +6,15 @@
  * fields of the local sock, and no family is asked (SOCK_CUSTOM_SOCKOPT is
  * newer). So the fields that the far end must know are compared with what it
  * was told, before each call for which they matter. Time-outs stay here, where
- * the waiting is done; SO_ERROR is fetched when poll() sees EPOLLERR.
+ * the waiting is done; SO_ERROR is also fetched when poll() sees EPOLLERR.
  * All other levels are the service's, with the caller's rights (rights.c).
  */
+#include <linux/filter.h>
 #include <linux/in.h>
+#include <linux/if_packet.h>
 #include <linux/in6.h>
+#include <linux/jhash.h>
+#include <linux/netlink.h>
 #include <linux/netdevice.h>
 #include <linux/tcp.h>
 #include <linux/uaccess.h>
@@ -38,6 +42,45 @@ static int vos_timestamp_option(const struct sock *sk)
 	return new ? SO_TIMESTAMP_NEW : SO_TIMESTAMP_OLD;
 }
 
+/* A copy of the socket's classic filter, or NULL; a program of eBPF has none. */
+static struct sock_filter *vos_filter_copy(struct sock *sk, u32 *count)
+{
+	struct sock_fprog_kern *program = NULL;
+	struct sk_filter *filter;
+	struct sock_filter *copy = NULL;
+
+	rcu_read_lock();
+	filter = rcu_dereference(sk->sk_filter);
+	if (filter)
+		program = filter->prog->orig_prog;
+	if (program) {
+		*count = program->len;
+		copy = kmemdup(program->filter, array_size(*count, sizeof(*copy)),
+			       GFP_ATOMIC);
+	}
+	rcu_read_unlock();
+	return copy;
+}
+
+static u32 vos_filter_hash(const struct sock *sk)
+{
+	struct sock_fprog_kern *program = NULL;
+	struct sk_filter *filter;
+	u32 hash = 0;
+
+	if (likely(!rcu_access_pointer(sk->sk_filter)))
+		return 0;
+	rcu_read_lock();
+	filter = rcu_dereference(sk->sk_filter);
+	if (filter)
+		program = filter->prog->orig_prog;
+	if (program)
+		hash = jhash(program->filter,
+			     program->len * sizeof(struct sock_filter), 0) | 1;
+	rcu_read_unlock();
+	return hash;
+}
+
 static void vos_told_read(const struct sock *sk, struct vos_told *told)
 {
 	told->reuse = sk->sk_reuse != SK_NO_REUSE;
@@ -58,6 +101,9 @@ static void vos_told_read(const struct sock *sk, struct vos_told *told)
 	told->timestamp = vos_timestamp_option(sk);
 	told->timestamping = READ_ONCE(sk->sk_tsflags);
 	told->queue_overflow = sock_flag(sk, SOCK_RXQ_OVFL);
+	told->select_errors = sock_flag(sk, SOCK_SELECT_ERR_QUEUE);
+	told->pacing = min_t(u64, READ_ONCE(sk->sk_max_pacing_rate), ~0U);
+	told->filter = vos_filter_hash(sk);
 }
 
 void vos_sock_options_init(struct vos_sock *vs)
@@ -142,6 +188,25 @@ static void vos_tell_timestamp(struct vos_sock *vs, int *old, int new)
 	*old = new;
 }
 
+/* The service gets the program itself; in SO_ATTACH_FILTER there is a pointer. */
+static void vos_tell_filter(struct vos_sock *vs, u32 *old, u32 new)
+{
+	struct sock_filter *program;
+	u32 count = 0;
+	int none = 0;
+
+	if (*old == new)
+		return;
+	program = vos_filter_copy(&vs->sk, &count);
+	if (program)
+		vos_option_tell(vs, SO_ATTACH_FILTER, program,
+				count * sizeof(*program));
+	else
+		vos_option_tell(vs, SO_DETACH_FILTER, &none, sizeof(none));
+	kfree(program);
+	*old = new;
+}
+
 /* Interfaces are known by name at the far end; ours must have the same. */
 static void vos_tell_interface(struct vos_sock *vs, int *old, int new)
 {
@@ -175,8 +240,9 @@ void vos_sock_tell_options(struct vos_sock *vs)
 	vos_tell(vs, SO_BROADCAST, &old->broadcast, now.broadcast);
 	vos_tell(vs, SO_OOBINLINE, &old->oob_inline, now.oob_inline);
 	vos_tell(vs, SO_DONTROUTE, &old->dont_route, now.dont_route);
-	vos_tell(vs, SO_RCVBUF, &old->receive_buffer, now.receive_buffer);
-	vos_tell(vs, SO_SNDBUF, &old->send_buffer, now.send_buffer);
+	/* This kernel has applied its limits, or those of SO_RCVBUFFORCE. */
+	vos_tell(vs, SO_RCVBUFFORCE, &old->receive_buffer, now.receive_buffer);
+	vos_tell(vs, SO_SNDBUFFORCE, &old->send_buffer, now.send_buffer);
 	vos_tell(vs, SO_RCVLOWAT, &old->low_water, now.low_water);
 	vos_tell(vs, SO_PRIORITY, &old->priority, now.priority);
 	vos_tell(vs, SO_MARK, &old->mark, now.mark);
@@ -185,6 +251,10 @@ void vos_sock_tell_options(struct vos_sock *vs)
 	vos_tell_timestamp(vs, &old->timestamp, now.timestamp);
 	vos_tell(vs, SO_TIMESTAMPING_OLD, &old->timestamping, now.timestamping);
 	vos_tell(vs, SO_RXQ_OVFL, &old->queue_overflow, now.queue_overflow);
+	vos_tell(vs, SO_SELECT_ERR_QUEUE, &old->select_errors,
+		 now.select_errors);
+	vos_tell(vs, SO_MAX_PACING_RATE, (int *)&old->pacing, now.pacing);
+	vos_tell_filter(vs, &old->filter, now.filter);
 	mutex_unlock(&vs->options_lock);
 }
 
@@ -209,6 +279,21 @@ int vos_sock_set_low_water(struct sock *sk, int value)
 	return 0;
 }
 
+/* Streams have no such thing in this kernel (tcp(7) has it since 6.9). */
+int vos_sock_set_peek_offset(struct sock *sk, int value)
+{
+	struct vos_sock *vs = vos_sk(sk);
+	s64 ret;
+
+	if (vos_sock_is_stream(vs) || sk->sk_family == PF_UNSPEC)
+		return -EOPNOTSUPP;
+	ret = vos_option_set(vs, 0, SOL_SOCKET, SO_PEEK_OFF, &value,
+			     sizeof(value));
+	if (ret >= 0)
+		WRITE_ONCE(sk->sk_peek_off, value);
+	return vos_sock_error(vs, ret);
+}
+
 /* Takes the far end's pending error: a positive errno, or 0. */
 int vos_sock_remote_error(struct vos_sock *vs)
 {
@@ -229,6 +314,8 @@ int vos_sock_remote_error(struct vos_sock *vs)
 /* Options that carry pointers, or load code: not over a channel. */
 static bool vos_option_offered(int level, int name)
 {
+	if (level == SOL_SOCKET)
+		return true; /* of these sockhook.c brings what it names */
 	if (level == SOL_TCP)
 		return name != TCP_ZEROCOPY_RECEIVE && name != TCP_ULP;
 	if (level == SOL_IP)
@@ -237,10 +324,20 @@ static bool vos_option_offered(int level, int name)
 		return name < VOS_IP6_MULTICAST_ROUTING_FIRST &&
 		       !(name >= 64 && name < 72 &&
 			 VOS_IP6_FOREIGN & BIT(name - 64));
-	return level == SOL_UDP || level == SOL_UDPLITE ||
-	       level == SOL_RAW || level == SOL_ICMPV6;
+	if (level == SOL_PACKET)
+		return name != PACKET_RX_RING && name != PACKET_TX_RING &&
+		       name != PACKET_VERSION && name != PACKET_HDRLEN &&
+		       name != PACKET_FANOUT_DATA;
+	return level == SOL_UDP || level == SOL_UDPLITE || level == SOL_RAW ||
+	       level == SOL_ICMPV6 || level == SOL_NETLINK;
 }
 
+/*
+ * Differs: SOL_SOCKET is set here and told before the next call, so that a refusal
+ * by the far end is not seen; options that hold pointers or load code are
+ * ENOPROTOOPT (TCP_ULP, TCP_ZEROCOPY_RECEIVE, netfilter, multicast routing,
+ * packet rings); TCP_REPAIR too; SO_ATTACH_BPF has no effect.
+ */
 int vos_sock_setsockopt(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
 {
@@ -275,6 +372,10 @@ static int vos_option_get(struct vos_sock *vs, int level, int name, void *value,
 	return ret < 0 ? vos_sock_error(vs, ret) : 0;
 }
 
+/*
+ * Differs: SOL_SOCKET is answered by this kernel, but SO_ERROR and the interface;
+ * an unknown level is ENOPROTOOPT.
+ */
 int vos_sock_getsockopt(struct socket *sock, int level, int name,
 			char __user *value, int __user *length)
 {

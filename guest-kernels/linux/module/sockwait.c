@@ -5,7 +5,8 @@
  *
  * No wake-up is lost: the sleeper is on the wait queue before it arms, arming
  * answers with the readiness of that moment, and READY wakes without a key, so
- * that all who wait look again and arm anew.
+ * that all who wait look again and arm anew. Who waits for edges (EPOLLET) does
+ * not look again by itself: of such a socket the service tells every edge.
  */
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
@@ -110,7 +111,9 @@ static s64 vos_sock_query(struct vos_sock *vs, u32 events, bool arm)
 	if (vos_sock_known_unready(vs, events, &seen))
 		return 0;
 	ask.argument[0] = events;
-	ask.argument[1] = arm;
+	ask.argument[0] |= arm ? READ_ONCE(vs->edges) : 0;
+	ask.argument[1] = !arm ? VOS_POLL_LOOK :
+			  READ_ONCE(vs->edges) ? VOS_POLL_EDGES : VOS_POLL_ONCE;
 	mask = vos_sock_call(vs, &ask, NULL, NULL, NULL);
 	if (mask < 0)
 		return mask;
@@ -120,7 +123,8 @@ static s64 vos_sock_query(struct vos_sock *vs, u32 events, bool arm)
 	return mask;
 }
 
-static int vos_sock_pause(long *timeout)
+/* A nap between two tries; nonzero for a signal. */
+int vos_sock_pause(long *timeout)
 {
 	long pause = min_t(long, *timeout, VOS_PAUSE);
 	long left = schedule_timeout_interruptible(pause);
@@ -177,7 +181,7 @@ void vos_sock_rearm(struct vos_sock *vs, u32 events)
 {
 	struct socket *sock = vs->sk.sk_socket;
 
-	if (!sock || !wq_has_sleeper(&sock->wq.wait))
+	if (READ_ONCE(vs->edges) || !sock || !wq_has_sleeper(&sock->wq.wait))
 		return;
 	if (vos_sock_query(vs, events, true) & (events | VOS_POLL_ALWAYS))
 		wake_up_interruptible_all(&sock->wq.wait);
@@ -205,15 +209,35 @@ static s64 vos_sock_arm_rest(struct vos_sock *vs, u32 events, s64 mask)
 	return again < 0 ? again : mask | again;
 }
 
+static void vos_sock_want_edges(struct vos_sock *vs, u32 events)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	WRITE_ONCE(vs->edges, vs->edges | events);
+	vs->armed = 0; /* the service is to be asked once more */
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+}
+
+/*
+ * Differs: an edge may be told twice; EPOLLEXCLUSIVE wakes all; of a lost service
+ * come EPOLLERR and EPOLLHUP.
+ */
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
-	u32 events = (__force u32)poll_requested_events(wait) & VOS_POLL_KNOWN;
+	u32 asked = (__force u32)poll_requested_events(wait);
+	u32 events = asked & VOS_POLL_KNOWN;
 	bool arm;
 	s64 mask;
 
 	sock_poll_wait(file, sock, wait);
+	if (vs->local && vos_diag_answers(vs))
+		return vos_diag_poll(vs, wait);
+	/* poll_requested_events() says ~0 for "whatever". */
+	if (asked & (__force u32)EPOLLET && ~asked && events & ~READ_ONCE(vs->edges))
+		vos_sock_want_edges(vs, events);
 	vos_sock_tell_options(vs);
 	arm = wq_has_sleeper(&sock->wq.wait);
 	mask = vos_sock_query(vs, events, arm);

@@ -57,6 +57,7 @@ struct vos_slice {
 struct vos_kernel_slot {
 	u32 sequence;
 	u16 call;
+	u16 extra; /* slots behind this one that lend it their buffers */
 	bool used;
 	bool abandoned; /* its caller was killed; the service has yet to answer */
 	u32 epoch;
@@ -219,6 +220,8 @@ void vos_calls_init(struct vos_device *dev);
 void vos_calls_fail_all(struct vos_device *dev);
 int vos_request_get(struct vos_request *request, struct vos_device *dev,
 		    u32 epoch);
+int vos_request_get_room(struct vos_request *request, struct vos_device *dev,
+			 u32 epoch, size_t room);
 void vos_request_put(struct vos_request *request);
 s64 vos_request_call(struct vos_request *request, const struct vos_ask *ask,
 		     u32 *reply_length);
