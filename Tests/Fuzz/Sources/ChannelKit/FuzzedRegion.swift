@@ -52,7 +52,10 @@ public final class FuzzedRegion {
       store(UInt32(input.below(4)), at: ring + 4 * input.below(8))
     case 6: store(input.number(), at: Int(VOS_CLIENT_PAGE_OFFSET) + 4 * input.below(20))
     case 7: store(UInt32(input.below(20)), at: Int(VOS_SERVICE_PAGE_OFFSET) + 64)
-    case 8: store(UInt32(truncatingIfNeeded: input.interesting()), at: slot + 20)
+    case 8:
+      // A whole reply, with a length of its own.
+      store(UInt32(truncatingIfNeeded: input.interesting()), at: slot + 20)
+      store(VOS_SLOT_DONE | UInt32(input.below(4)) << VOS_SLOT_SEQUENCE_SHIFT, at: slot)
     default: store(UInt32(truncatingIfNeeded: input.interesting()), at: slot + 56)
     }
   }
