@@ -112,7 +112,7 @@ extension LabCheck {
     return path
   }
 
-  private static func expectRefusal(
+  static func expectRefusal(
     _ system: VosSystem, _ manifest: String, mentions words: [String]
   ) throws {
     let before = try system.drivers()
