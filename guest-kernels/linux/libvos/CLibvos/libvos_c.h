@@ -123,6 +123,50 @@ int sigprocmask(int how, const struct libvos_signals *set, struct libvos_signals
 int getrlimit(int resource, struct libvos_limit *limit);
 long getdents64(int fd, void *buffer, size_t length);
 
+/*
+ * The waiting place, for a second library (user-level threads) to take over.
+ *
+ * libvos.so exports `vos_set_waiter`. A library that may run without libvos declares
+ * it weak. Set once, before the first thread; NULL takes it back. The structure must
+ * live as long as the process; a forked child keeps it.
+ *
+ * `park` is called in place of spinning, yielding and sleeping, on the thread that
+ * posted the call, which is not yet answered. It returns
+ *   1  when the word at `state` may have changed: libvos looks, and calls again if not;
+ *   0  if this thread cannot be parked (no user-level thread, in a signal handler):
+ *      libvos waits as it does alone.
+ * The call is pending while (*state & ~VOS_SLOT_WAITER) == submitted; any other value,
+ * also a senseless one, ends the wait (the memory is the peer's too). Who wants to sleep
+ * in the kernel for it first exchanges *state from `submitted` to `submitted |
+ * VOS_SLOT_WAITER`, then VOS_IOC_WAIT on `device` with `slot` and that word (vos_abi.h).
+ * A service that dies never answers: `park` returns 1 at least every half second, and
+ * libvos looks at the service's life. `device` may be moved (dup) between two calls.
+ *
+ * `ready`, may be NULL: a receive on the remote socket `descriptor` found nothing, and
+ * the program seems to want to wait. It returns 1 when poll's `events` may be set (libvos
+ * asks the service again), 0 to have libvos make the real, blocking call. O_NONBLOCK and
+ * SO_RCVTIMEO may have been set without libvos knowing: who waits has asked fcntl and
+ * getsockopt before.
+ *
+ * While either is called libvos holds no lock, no other thread waits for this one, and
+ * libvos uses no thread-local storage but errno, whose place it asks for anew afterwards.
+ */
+#define VOS_WAITER_VERSION 1
+struct vos_pending {
+	const uint32_t *state;
+	uint32_t submitted;
+	uint32_t slot;
+	int32_t device;
+	uint32_t carries; /* VOS_CARRIES_* of the channel */
+};
+struct vos_waiter {
+	uint32_t version; /* VOS_WAITER_VERSION */
+	int (*park)(const struct vos_pending *);
+	int (*ready)(int descriptor, int events);
+};
+/* 0, or -1 if libvos speaks another version. */
+int vos_set_waiter(const struct vos_waiter *waiter);
+
 /* One word of state and the service's number of one descriptor; Word.swift has the layout. */
 struct libvos_entry {
 	uint64_t word;
@@ -184,10 +228,15 @@ struct libvos_settings {
 	uint32_t spin_limit;   /* VOS_SPIN: pauses */
 	uint32_t directory;    /* Paths.swift: what is known of the working directory */
 	int32_t devices[LIBVOS_CHANNELS]; /* descriptor + 1 */
+	const struct vos_waiter *waiter;
 	char mounts[LIBVOS_MOUNT_BYTES];  /* NUL-terminated one after another; an empty one ends */
 };
 extern struct libvos_settings libvos_settings;
 
+static inline uint64_t *_Nonnull libvos_waiter_word(void)
+{
+	return (uint64_t *)&libvos_settings.waiter;
+}
 #pragma clang assume_nonnull begin
 static inline struct libvos_next *libvos_real(void) { return &libvos_next; }
 static inline const char *const *libvos_names(void) { return libvos_next_names; }

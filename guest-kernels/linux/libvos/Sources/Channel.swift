@@ -119,15 +119,33 @@ struct Channel {
   func finish(_ ticket: Ticket) -> Outcome {
     let line = unsafe libvos_slot(pointer, ticket.slot)
     let state = unsafe libvos_slot_state(line)
-    guard unsafe spin(on: state, until: ticket.submitted) || sleep(on: state, ticket) else {
-      return .lost
-    }
+    let isThere =
+      unsafe park(on: state, ticket)
+      ?? (spin(on: state, until: ticket.submitted) || sleep(on: state, ticket))
+    guard isThere else { return .lost }
     return .done(unsafe line.pointee.result)
   }
 
   private func isDone(_ word: UInt32, _ submitted: UInt32) -> Bool {
     word & VOS_SLOT_PHASE_MASK == VOS_SLOT_DONE
       && word >> VOS_SLOT_SEQUENCE_SHIFT == submitted >> VOS_SLOT_SEQUENCE_SHIFT
+  }
+
+  /// Leaves the waiting to the registered waiter; nil if there is none, or not for this thread.
+  private func park(on state: UnsafeMutablePointer<UInt32>, _ ticket: Ticket) -> Bool? {
+    guard let waiter = Waiter.current else { return nil }
+    let old = generation
+    while true {
+      if unsafe isDone(vos_load_acquire32(state), ticket.submitted) { return true }
+      guard isAlive, generation == old else {
+        return unsafe isDone(vos_load_acquire32(state), ticket.submitted)
+      }
+      let device = unsafe libvos_device(index).pointee &- 1
+      let pending = unsafe vos_pending(
+        state: state, submitted: ticket.submitted, slot: UInt32(bitPattern: ticket.slot),
+        device: device, carries: carries)
+      guard unsafe waiter.park(pending) else { return nil }
+    }
   }
 
   /// True if the answer came within the budget, which follows how often that happens.

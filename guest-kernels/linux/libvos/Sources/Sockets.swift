@@ -35,6 +35,10 @@ enum Sockets {
         for _ in 0..<pausesPerAsk { vos_pause() }
       case .error(Linux.again):
         if waits { channel.learn(asks: false) }
+        if waits, Waiter.current?.awaitReadable(descriptor) == true {
+          asks = channel.asks
+          continue
+        }
         return Hot.fallback(VOS_CARRIES_SOCKETS)
       case .error(let error):
         return failed(error, descriptor)

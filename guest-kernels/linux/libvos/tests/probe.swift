@@ -366,7 +366,51 @@ func closing() {
   let fourth = file("probe"); get(fourth, 10)
 }
 
+nonisolated(unsafe) var parked = 0
+nonisolated(unsafe) var refused = 0
+nonisolated(unsafe) var waited = 0
+/// A second library takes the waiting place over; it refuses every fifth time.
+func waiter() {
+  let place = UnsafeMutablePointer<cdouble_waiter>.allocate(capacity: 1)
+  place.pointee = cdouble_waiter(
+    version: 1,
+    park: { pending in
+      parked += 1
+      if parked % 5 == 0 { refused += 1; return 0 }
+      while pending!.pointee.state!.pointee & ~4 == pending!.pointee.submitted { sched_yield() }
+      return 1
+    },
+    ready: { descriptor, events in
+      waited += 1
+      var one = pollfd(fd: descriptor, events: Int16(events), revents: 0)
+      return poll(&one, 1, -1)
+    })
+  let found = dlsym(nil, "vos_set_waiter")
+  if let found {
+    typealias Set = @convention(c) (UnsafePointer<cdouble_waiter>?) -> Int32
+    let set = unsafeBitCast(found, to: Set.self)
+    place.pointee.version = 99
+    if set(place) != -1 { say("a version that libvos does not know was taken") }
+    place.pointee.version = 1
+    if set(place) != 0 { say("the waiter was refused") }
+  }
+  files()
+  let (client, server) = pair()
+  shareds = server
+  var thread = pthread_t()
+  pthread_create(
+    &thread, nil,
+    { _ in
+      usleep(50_000); write(shareds, "late", 4); return nil
+    }, nil)
+  get(client, 10, "late"); pthread_join(thread, nil)
+  if found != nil, parked < 5 || refused == 0 || waited != 1 {
+    say("parked \(parked), refused \(refused), waited \(waited)")
+  }
+}
+
 switch name {
+case "waiter": waiter()
 case "files": files()
 case "shared": shared()
 case "rights": rights()

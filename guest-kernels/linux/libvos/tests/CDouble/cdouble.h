@@ -32,6 +32,19 @@ struct cdouble_attach {
 	uint32_t file;
 };
 
+/* libvos_c.h's vos_waiter, as a second library sees it. */
+struct cdouble_pending {
+	const uint32_t *state;
+	uint32_t submitted, slot;
+	int32_t device;
+	uint32_t carries;
+};
+struct cdouble_waiter {
+	uint32_t version;
+	int (*park)(const struct cdouble_pending *);
+	int (*ready)(int descriptor, int events);
+};
+
 struct cdouble_message {
 	struct {
 		size_t length;

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import CLibvos
+internal import CVosABI
+
+/// A second library that takes over the waiting place; libvos_c.h has the contract.
+@safe
+struct Waiter {
+  private let pointer: UnsafePointer<vos_waiter>
+
+  /// The registered one, if any.
+  @inline(__always)
+  static var current: Waiter? {
+    // SAFETY: whoever registered it keeps it for the life of the process.
+    let address = unsafe vos_load_acquire64(libvos_waiter_word())
+    guard let pointer = unsafe UnsafePointer<vos_waiter>(bitPattern: UInt(address)) else {
+      return nil
+    }
+    return unsafe Waiter(pointer: pointer)
+  }
+
+  private init(pointer: UnsafePointer<vos_waiter>) { unsafe self.pointer = unsafe pointer }
+
+  /// False: this thread waits as libvos does alone.
+  func park(_ pending: vos_pending) -> Bool {
+    var pending = unsafe pending
+    // SAFETY: the contract; the structure lives as long as the call.
+    return unsafe pointer.pointee.park?(&pending) == 1
+  }
+
+  /// False: the real call must wait.
+  func awaitReadable(_ descriptor: Int32) -> Bool {
+    let readable: Int32 = 1  // POLLIN
+    // SAFETY: the contract.
+    return unsafe pointer.pointee.ready?(descriptor, readable) == 1
+  }
+}
+
+@c(vos_set_waiter)
+public func setWaiter(_ waiter: UnsafePointer<vos_waiter>?) -> Int32 {
+  // SAFETY: the contract: the structure is whole and lives as long as the process.
+  if let version = unsafe waiter?.pointee.version, version != UInt32(VOS_WAITER_VERSION) {
+    return -1
+  }
+  unsafe vos_store_release64(libvos_waiter_word(), UInt64(UInt(bitPattern: waiter)))
+  return 0
+}
