@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vos: the life of a remote socket: create, bind, connect, listen, accept,
- * shut down, release. The service executes them; who waits is us.
+ * vos: the life of a remote socket, from its creation, for which it must be of a
+ * kind that is offered, to its release.
  */
 #include <linux/capability.h>
 #include <linux/file.h>
@@ -10,8 +10,6 @@
 #include <linux/module.h>
 #include <linux/netlink.h>
 #include <linux/sched/signal.h>
-#include <net/ip.h>
-#include <net/tcp_states.h>
 
 #include "sockets.h"
 
@@ -52,9 +50,9 @@ static int vos_shown_family(int family)
 }
 
 /* Takes over the caller's reference to @dev, also when it fails. */
-static struct vos_sock *vos_sock_new(struct net *net, struct vos_device *dev,
-				     struct socket *sock, int family, int type,
-				     int protocol)
+struct vos_sock *vos_sock_new(struct net *net, struct vos_device *dev,
+			      struct socket *sock, int family, int type,
+			      int protocol)
 {
 	struct sock *sk = sk_alloc(net, family, GFP_KERNEL, &vos_proto, 0);
 	struct vos_sock *vs;
@@ -86,7 +84,7 @@ static struct vos_sock *vos_sock_new(struct net *net, struct vos_device *dev,
 	return NULL;
 }
 
-static void vos_sock_free(struct vos_sock *vs)
+void vos_sock_free(struct vos_sock *vs)
 {
 	struct vos_device *dev = vs->dev;
 
@@ -258,228 +256,21 @@ static int vos_release(struct socket *sock)
 	return 0;
 }
 
-/* A call that takes an address and little else. */
-static int vos_address_call(struct vos_sock *vs, u16 call, u32 rights,
-			    struct sockaddr *address, int length)
-{
-	struct vos_ask ask = vos_sock_ask(vs, call);
-
-	if (length < 0 || length > VOS_ADDRESS_BYTES)
-		return -EINVAL;
-	ask.argument[2] = rights;
-	ask.length = length;
-	return vos_sock_error(vs, vos_sock_call(vs, &ask, address, NULL, NULL));
-}
-
-/*
- * Which ports are low is for this kernel to say (ip_unprivileged_port_start). To
- * inet_bind AF_UNSPEC is AF_INET: its port counts too.
- */
-static int vos_bind_allowed(struct vos_sock *vs, struct sockaddr *address,
-			    int length)
-{
-	struct net *net = sock_net(&vs->sk);
-	u16 port;
-
-	/* The port is at the same place in sockaddr_in and sockaddr_in6. */
-	if (length < (int)offsetofend(struct sockaddr_in, sin_port) ||
-	    vs->sk.sk_type == SOCK_RAW || vs->sk.sk_family == PF_UNSPEC)
-		return 0;
-	port = ntohs(((struct sockaddr_in *)address)->sin_port);
-	if (port && inet_port_requires_bind_service(net, port) &&
-	    !ns_capable(net->user_ns, CAP_NET_BIND_SERVICE))
-		return -EACCES;
-	return 0;
-}
-
-/* Differs: low ports are those of this kernel's ip_unprivileged_port_start. */
-static int vos_bind(struct socket *sock, struct sockaddr *address, int length)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	int ret = vos_bind_allowed(vs, address, length);
-
-	if (ret)
-		return ret;
-	vos_sock_tell_options(vs);
-	return vos_address_call(vs, VOS_CALL_BIND,
-				vos_rights(sock_net(&vs->sk)) |
-					VOS_RIGHT_BIND_SERVICE,
-				address, length);
-}
-
-/* The remote connect is under way: waits for its end. */
-static int vos_connect_wait(struct socket *sock, int flags)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	long timeout = sock_sndtimeo(sock->sk, flags & O_NONBLOCK);
-	unsigned int tries = 0;
-	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_POLL);
-	s64 mask;
-	int ret;
-
-	do {
-		ret = vos_sock_wait(vs, EPOLLOUT, &timeout, &tries);
-		if (ret)
-			return ret == -EAGAIN ? -EINPROGRESS : ret;
-		ask.argument[0] = EPOLLOUT;
-		mask = vos_sock_call(vs, &ask, NULL, NULL, NULL);
-	} while (mask >= 0 && !(mask & (EPOLLOUT | EPOLLERR | EPOLLHUP)));
-	if (mask < 0)
-		return vos_sock_error(vs, mask);
-	ret = sock_error(sock->sk); /* a poll() may have fetched it */
-	return ret ?: -vos_sock_remote_error(vs);
-}
-
-static int vos_connect(struct socket *sock, struct sockaddr *address,
-		       int length, int flags)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	bool dissolves = length >= (int)sizeof(address->sa_family) &&
-			 address->sa_family == AF_UNSPEC;
-	int ret = sock_error(sock->sk);
-
-	if (ret)
-		return ret;
-	/* The far end, not having waited, would only now notice that it is. */
-	if (sock->state == SS_CONNECTED && vos_sock_is_stream(vs) && !dissolves)
-		return -EISCONN;
-	vos_sock_tell_options(vs);
-	ret = vos_address_call(vs, VOS_CALL_CONNECT, 0, address, length);
-	vos_sock_disarm(vs);
-	if (ret == -EINPROGRESS ||
-	    (ret == -EALREADY && !(flags & O_NONBLOCK))) {
-		sock->state = SS_CONNECTING;
-		if (flags & O_NONBLOCK)
-			return ret;
-		ret = vos_connect_wait(sock, flags);
-	}
-	if (!ret)
-		sock->state = dissolves ? SS_UNCONNECTED : SS_CONNECTED;
-	else if (ret != -EINPROGRESS && sock->state == SS_CONNECTING &&
-		 ret != -EALREADY && ret != -EINTR && ret != -ERESTARTSYS)
-		sock->state = SS_UNCONNECTED;
-	return ret;
-}
-
-static int vos_listen(struct socket *sock, int backlog)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_LISTEN);
-	s64 ret;
-
-	if (!vos_sock_is_stream(vs))
-		return -EOPNOTSUPP;
-	vos_sock_tell_options(vs);
-	ask.argument[0] = (u32)backlog;
-	ret = vos_sock_call(vs, &ask, NULL, NULL, NULL);
-	vos_sock_disarm(vs);
-	if (ret >= 0)
-		inet_sk_set_state(&vs->sk, TCP_LISTEN);
-	return vos_sock_error(vs, ret);
-}
-
-/* Accepts into @child, waiting for a connection if @flags allow. */
-static int vos_accept_into(struct vos_sock *vs, struct vos_sock *child,
-			   int flags)
-{
-	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_ACCEPT4);
-	long timeout = sock_rcvtimeo(&vs->sk, flags & O_NONBLOCK);
-	u8 address[VOS_ADDRESS_BYTES];
-	unsigned int tries = 0;
-	s64 result;
-	int ret;
-
-	ask.argument[2] = child->cookie;
-	ask.capacity = sizeof(address);
-	for (;;) {
-		result = vos_sock_call(vs, &ask, NULL, address, NULL);
-		if (result != -EAGAIN)
-			break;
-		if (!timeout)
-			vos_sock_rearm(vs, EPOLLIN);
-		ret = vos_sock_wait(vs, EPOLLIN, &timeout, &tries);
-		if (ret)
-			return ret;
-	}
-	if (result < 0)
-		return vos_sock_error(vs, result);
-	child->object = result;
-	child->has_object = true;
-	return 0;
-}
-
-static int vos_accept(struct socket *sock, struct socket *newsock, int flags,
-		      bool kern)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	struct vos_sock *child;
-	int ret;
-
-	if (vs->sk.sk_state != TCP_LISTEN)
-		return vos_sock_is_stream(vs) ? -EINVAL : -EOPNOTSUPP;
-	vos_device_get(vs->dev);
-	child = vos_sock_new(sock_net(&vs->sk), vs->dev, NULL, vs->family,
-			     vs->sk.sk_type, vs->sk.sk_protocol);
-	if (!child)
-		return -ENOBUFS;
-	child->epoch = vs->epoch;
-	ret = vos_accept_into(vs, child, flags);
-	if (ret) {
-		vos_sock_free(child);
-		return ret;
-	}
-	vos_sock_options_inherit(vs, child);
-	sock_graft(&child->sk, newsock);
-	newsock->state = SS_CONNECTED;
-	return 0;
-}
-
-/* @peer: 0 own address, 1 or 2 the peer's. */
-static int vos_getname(struct socket *sock, struct sockaddr *address, int peer)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	struct vos_ask ask = vos_sock_ask(vs, peer ? VOS_CALL_GETPEERNAME :
-						     VOS_CALL_GETSOCKNAME);
-	u32 length;
-	s64 ret;
-
-	/* The core's buffer is a sockaddr_storage, of just this size. */
-	BUILD_BUG_ON(sizeof(struct sockaddr_storage) != VOS_ADDRESS_BYTES);
-	ask.capacity = VOS_ADDRESS_BYTES;
-	ret = vos_sock_call(vs, &ask, NULL, address, &length);
-	return ret < 0 ? vos_sock_error(vs, ret) : length;
-}
-
-static int vos_shutdown(struct socket *sock, int how)
-{
-	struct vos_sock *vs = vos_sk(sock->sk);
-	struct vos_ask ask = vos_sock_ask(vs, VOS_CALL_SHUTDOWN);
-	s64 ret;
-
-	if (how < SHUT_RD || how > SHUT_RDWR)
-		return -EINVAL;
-	ask.argument[0] = how;
-	ret = vos_sock_call(vs, &ask, NULL, NULL, NULL);
-	vos_sock_disarm(vs);
-	wake_up_interruptible_all(sk_sleep(&vs->sk));
-	return vos_sock_error(vs, ret);
-}
-
 #define VOS_OPS(name, pf)                                                      \
 	static const struct proto_ops name = {                                 \
 		.family = pf,                                                  \
 		.owner = THIS_MODULE,                                          \
 		.release = vos_release,                                        \
-		.bind = vos_bind,                                              \
-		.connect = vos_connect,                                        \
+		.bind = vos_sock_bind,                                         \
+		.connect = vos_sock_connect,                                   \
 		.socketpair = sock_no_socketpair,                              \
-		.accept = vos_accept,                                          \
-		.getname = vos_getname,                                        \
+		.accept = vos_sock_accept,                                     \
+		.getname = vos_sock_getname,                                   \
 		.poll = vos_sock_poll,                                         \
 		.ioctl = vos_sock_ioctl,                                       \
 		.gettstamp = vos_sock_gettstamp,                               \
-		.listen = vos_listen,                                          \
-		.shutdown = vos_shutdown,                                      \
+		.listen = vos_sock_listen,                                     \
+		.shutdown = vos_sock_shutdown,                                 \
 		.setsockopt = vos_sock_setsockopt,                             \
 		.getsockopt = vos_sock_getsockopt,                             \
 		.sendmsg = vos_sock_sendmsg,                                   \

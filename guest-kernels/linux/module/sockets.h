@@ -94,6 +94,20 @@ extern struct proto vos_proto;
 int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 		      int family, int kern);
 s64 vos_sock_error(struct vos_sock *vs, s64 result);
+struct vos_sock *vos_sock_new(struct net *net, struct vos_device *dev,
+			      struct socket *sock, int family, int type,
+			      int protocol);
+void vos_sock_free(struct vos_sock *vs);
+
+/* sockconn.c */
+int vos_sock_bind(struct socket *sock, struct sockaddr *address, int length);
+int vos_sock_connect(struct socket *sock, struct sockaddr *address, int length,
+		     int flags);
+int vos_sock_listen(struct socket *sock, int backlog);
+int vos_sock_accept(struct socket *sock, struct socket *newsock, int flags,
+		    bool kern);
+int vos_sock_getname(struct socket *sock, struct sockaddr *address, int peer);
+int vos_sock_shutdown(struct socket *sock, int how);
 
 /* rights.c */
 u32 vos_rights(struct net *net);
@@ -107,8 +121,10 @@ void vos_sock_rearm(struct vos_sock *vs, u32 events);
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait);
 
-/* sockio.c */
+/* socksend.c */
 int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length);
+
+/* sockrecv.c */
 int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 		     int flags);
 
