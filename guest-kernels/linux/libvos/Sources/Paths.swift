@@ -82,7 +82,8 @@ enum Mounts {
       unsafe real().pointee.read(file, bytes.baseAddress, bytes.count)
     }
     _ = unsafe real().pointee.close(file)
-    guard length > 0 else { return false }
+    guard length >= 0 else { return false }
+    // An empty list: nothing is mounted here.
     unsafe buffer.span.withUnsafeBufferPointer { bytes in
       unsafe store(UnsafeBufferPointer(rebasing: bytes[..<length]))
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,vos.ko}.
+/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,vos-run,vos.ko}.
 public struct GuestBuild {
   let workspace: Workspace
   /// Where make works, so that no product lands among the sources.
@@ -12,7 +12,8 @@ public struct GuestBuild {
   public func build() throws {
     try module()
     try vosguest()
-    try libvos()
+    try linked("libvos.so", "libvos")
+    try linked("vos-run", "vos-run")
     try micro()
   }
 
@@ -54,13 +55,15 @@ public struct GuestBuild {
     }
   }
 
-  private func libvos() throws {
-    let folder = "guest-kernels/linux/libvos"
-    let sources = [folder, "Sources/CVosABI"].map(workspace.path)
-    let target = workspace.guest.appending(path: "libvos.so")
-    try SwiftBuild(workspace).incremental("libvos.so", sources, products: [target]) { log in
-      try Console.shared.step("build libvos.so") {
-        let fresh = try workspace.makeFolder(workspace.guest).appending(path: ".libvos.so")
+  /// What a folder's own `build` script makes: Embedded Swift for Linux programs.
+  private func linked(_ name: String, _ leaf: String) throws {
+    let folder = "guest-kernels/linux/" + leaf
+    // libvos waits by the same policy as every other side of a channel.
+    let sources = [folder, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
+    let target = workspace.guest.appending(path: name)
+    try SwiftBuild(workspace).incremental(name, sources, products: [target]) { log in
+      try Console.shared.step("build \(name)") {
+        let fresh = try workspace.makeFolder(workspace.guest).appending(path: "." + name)
         try run([workspace.path(folder + "/build").path, fresh.path], log: log)
         try move(fresh, over: target)
       }

@@ -28,6 +28,7 @@ enum Init {
     }
     supervisor.start(daemons)
     Roles.awaitMounts(domain)
+    Roles.tellMounts(domain)
     supervisor.start(Roles.agents(domain))
     supervisor.loop()
   }

@@ -52,6 +52,17 @@ enum Roles {
     }
   }
 
+  /// Writes down which prefixes of paths are remote: libvos reads it when a program starts.
+  static func tellMounts(_ domain: DomainDescription) {
+    let paths = domain.channels.filter { $0.carries == .files && $0.role == .client }.map {
+      $0.mount ?? "/storage"
+    }
+    // SAFETY: static text, NUL-terminated.
+    _ = unsafe mkdir("/run/vos", 0o755)
+    // Also an empty list: then nothing is.
+    Descriptor.write(paths.map { $0 + "\n" }.joined(), to: "/run/vos/mounts")
+  }
+
   /// Waits a little for remote file systems: whoever is let in by the agent expects them.
   static func awaitMounts(_ domain: DomainDescription) {
     for channel in domain.channels where channel.carries == .files && channel.role == .client {
