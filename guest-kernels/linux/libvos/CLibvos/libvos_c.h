@@ -47,6 +47,10 @@ struct libvos_limit {
 	uint64_t soft;
 	uint64_t hard;
 };
+struct libvos_time {
+	int64_t seconds;
+	int64_t nanoseconds;
+};
 struct libvos_signals {
 	uint64_t bits[16]; /* sizeof(sigset_t) */
 };
@@ -120,6 +124,8 @@ int sched_yield(void);
 int munmap(void *address, size_t length);
 int madvise(void *address, size_t length, int advice);
 int sigprocmask(int how, const struct libvos_signals *set, struct libvos_signals *old);
+int clock_gettime(int clock, struct libvos_time *time);
+int sched_getaffinity(int pid, size_t bytes, struct libvos_signals *mask);
 int getrlimit(int resource, struct libvos_limit *limit);
 long getdents64(int fd, void *buffer, size_t length);
 
@@ -174,6 +180,8 @@ struct libvos_entry {
 	uint64_t generation; /* of the service that gave the object */
 };
 
+#define LIBVOS_WAIT_KINDS 8
+
 /* This process's slice of one channel. */
 struct libvos_channel {
 	uint8_t *_Nonnull base;
@@ -186,8 +194,9 @@ struct libvos_channel {
 	uint32_t arena_offset;
 	uint32_t piece_bytes; /* of the arena, per slot */
 	uint32_t carries;
-	uint32_t spin;  /* pauses before the next call sleeps */
-	uint32_t again; /* how often a receive asks again before it sleeps */
+	uint32_t broken; /* 1: the service broke the protocol; nothing of it is believed any more */
+	uint32_t sequences[64]; /* last one of each slot, out of the service's reach */
+	uint64_t waits[LIBVOS_WAIT_KINDS]; /* WaitHistory, by Waiting.swift's kinds */
 };
 
 #define LIBVOS_DESCRIPTORS 8192
@@ -225,7 +234,13 @@ struct libvos_settings {
 	uint32_t resolved;
 	uint32_t off;          /* VOS_FAST=0: kinds that are never made fast */
 	uint32_t debug;        /* VOS_DEBUG=1 */
-	uint32_t spin_limit;   /* VOS_SPIN: pauses */
+	/* VOS_SPIN, VOS_YIELD: nanoseconds + 1; 0: not said */
+	uint32_t spin_said;
+	uint32_t yield_said;
+	/* The same in ticks of the time-stamp counter; all 0 until they are measured. */
+	uint64_t spin_ticks;
+	uint64_t yield_ticks;
+	uint64_t sleep_ticks;
 	uint32_t directory;    /* Paths.swift: what is known of the working directory */
 	int32_t devices[LIBVOS_CHANNELS]; /* descriptor + 1 */
 	const struct vos_waiter *waiter;
@@ -274,6 +289,16 @@ static inline uint8_t *libvos_piece(struct libvos_channel *c, int32_t i)
 {
 	return c->base + c->arena_offset + (size_t)i * c->piece_bytes;
 }
+static inline uint32_t *libvos_sequence(struct libvos_channel *c, int32_t i)
+{
+	return &c->sequences[i];
+}
+static inline uint32_t *libvos_broken(struct libvos_channel *c) { return &c->broken; }
+static inline uint64_t *libvos_wait_history(struct libvos_channel *c, int32_t kind)
+{
+	return &c->waits[kind];
+}
+static inline uint64_t libvos_ticks(void) { return __builtin_ia32_rdtsc(); }
 static inline uint32_t *libvos_slot_state(struct vos_slot *s) { return &s->state; }
 static inline uint32_t *libvos_slot_limit(struct vos_slice_header *h) { return &h->slot_limit; }
 static inline uint32_t *libvos_sleeping(struct vos_slice_header *h) { return &h->sleeping; }

@@ -119,16 +119,21 @@ enum Devices {
       let superblock = unsafe mapped(
         device, Int(VOS_MAP_SUPERBLOCK), Int(VOS_PAGE_BYTES), writable: false)
     else { return false }
+    Clock.prepare()
     let index = unsafe libvos_this().pointee.channel_count
-    // SAFETY: `takeSlice` checked that there is room; one thread runs this.
+    // SAFETY: `takeSlice` checked that there is room; one thread runs this. All else is zero.
     let channel = unsafe libvos_channel_at(index)
-    unsafe channel.pointee = unsafe libvos_channel(
-      base: base.assumingMemoryBound(to: UInt8.self),
-      superblock: superblock.assumingMemoryBound(to: vos_superblock.self),
-      service: service.assumingMemoryBound(to: vos_side_page.self), busy: 0, slice: info.slice,
-      slot_count: info.slot_count, slots_offset: info.slots_offset,
-      arena_offset: info.arena_offset, piece_bytes: piece(info), carries: info.carries,
-      spin: libvos_set().pointee.spin_limit, again: Channel.againLimit)
+    unsafe channel.pointee.base = base.assumingMemoryBound(to: UInt8.self)
+    unsafe channel.pointee.superblock = UnsafePointer(
+      superblock.assumingMemoryBound(to: vos_superblock.self))
+    unsafe channel.pointee.service = UnsafePointer(
+      service.assumingMemoryBound(to: vos_side_page.self))
+    unsafe channel.pointee.slice = info.slice
+    unsafe channel.pointee.slot_count = info.slot_count
+    unsafe channel.pointee.slots_offset = info.slots_offset
+    unsafe channel.pointee.arena_offset = info.arena_offset
+    unsafe channel.pointee.piece_bytes = piece(info)
+    unsafe channel.pointee.carries = info.carries
     unsafe libvos_device(Int32(index)).pointee = device &+ 1
     unsafe vos_store_release32(libvos_channel_count(), index &+ 1)
     return true

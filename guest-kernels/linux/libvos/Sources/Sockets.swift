@@ -19,7 +19,7 @@ enum Sockets {
       return Hot.fallback(VOS_CARRIES_SOCKETS)
     }
     let waits = word.isBlocking && flags & Linux.messageDontWait == 0
-    var asks = waits ? channel.asks : 0
+    var wait = Wait(channel, .arrival)
     while true {
       var cursor = start
       let progress = channel.receive(entry.object, flags, &cursor)
@@ -27,24 +27,29 @@ enum Sockets {
       case .end:
         // The end of a stream: an error that poll fetched before is the kernel path's to tell.
         if progress.bytes == 0, word.isStream { return Hot.fallback(VOS_CARRIES_SOCKETS) }
-        if waits { channel.learn(asks: true) }
+        if waits { wait.end() }
         channel.countFast()
         return progress.bytes
-      case .error(Linux.again) where asks > 0:
-        asks = asks &- 1
-        for _ in 0..<pausesPerAsk { vos_pause() }
       case .error(Linux.again):
-        if waits { channel.learn(asks: false) }
-        if waits, Waiter.current?.awaitReadable(descriptor) == true {
-          asks = channel.asks
-          continue
-        }
+        if waits, pauses(&wait, descriptor) { continue }
         return Hot.fallback(VOS_CARRIES_SOCKETS)
       case .error(let error):
         return failed(error, descriptor)
       case .unavailable: return Hot.fallback(VOS_CARRIES_SOCKETS)
       }
     }
+  }
+
+  /// Nothing is there yet: true if the service is to be asked again.
+  private static func pauses(_ wait: inout Wait, _ descriptor: Int32) -> Bool {
+    switch wait.next() {
+    case .spin: for _ in 0..<pausesPerAsk { vos_pause() }
+    case .yield: _ = sched_yield()
+    case .sleep:
+      wait.leave()
+      return Waiter.current?.awaitReadable(descriptor) == true
+    }
+    return true
   }
 
   static func send(
@@ -111,16 +116,5 @@ enum Sockets {
     }
     guard word.isStream || start.total <= channel.pieceBytes else { return nil }
     return channel
-  }
-}
-
-extension Channel {
-  /// How often a blocking receive asks again before it sleeps; follows how often that helps.
-  var asks: UInt32 { unsafe pointer.pointee.again }
-
-  func learn(asks helped: Bool) {
-    let now = unsafe pointer.pointee.again
-    unsafe pointer.pointee.again =
-      helped ? min(Self.againLimit, now &+ 1) : max(1, now / 2)
   }
 }

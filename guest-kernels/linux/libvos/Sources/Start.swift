@@ -34,7 +34,6 @@ public func start(
   _ environment: UnsafePointer<UnsafePointer<CChar>?>?
 ) {
   _ = unsafe real()
-  unsafe libvos_set().pointee.spin_limit = 2000
   let mounts = unsafe readEnvironment(environment)
   let kinds = unsafe libvos_set().pointee.off
   if kinds & VOS_CARRIES_FILES == 0 { keepingErrorNumber { unsafe Mounts.learn(mounts) } }
@@ -48,7 +47,7 @@ private func resolveThunks() {
   }
 }
 
-/// VOS_FAST, VOS_DEBUG, VOS_SPIN; returns VOS_MOUNTS.
+/// VOS_FAST, VOS_DEBUG, VOS_SPIN, VOS_YIELD; returns VOS_MOUNTS.
 private func readEnvironment(
   _ environment: UnsafePointer<UnsafePointer<CChar>?>?
 ) -> UnsafePointer<CChar>? {
@@ -64,7 +63,9 @@ private func readEnvironment(
       unsafe settings.pointee.debug = value[0] == CChar(bitPattern: UInt8(ascii: "1")) ? 1 : 0
       if unsafe settings.pointee.debug != 0 { keepStandardError() }
     } else if let value = unsafe value(entry, "VOS_SPIN=") {
-      unsafe settings.pointee.spin_limit = number(value)
+      unsafe settings.pointee.spin_said = number(value) &+ 1
+    } else if let value = unsafe value(entry, "VOS_YIELD=") {
+      unsafe settings.pointee.yield_said = number(value) &+ 1
     } else if let value = unsafe value(entry, "VOS_MOUNTS=") {
       unsafe mounts = unsafe value
     }
@@ -102,7 +103,7 @@ private func kindsOff(_ value: UnsafePointer<CChar>) -> UInt32 {
 private func number(_ value: UnsafePointer<CChar>) -> UInt32 {
   var result: UInt32 = 0
   var at = 0
-  while at < 7, case let digit = unsafe UInt8(bitPattern: value[at]) &- 48, digit < 10 {
+  while at < 9, case let digit = unsafe UInt8(bitPattern: value[at]) &- 48, digit < 10 {
     result = result &* 10 &+ UInt32(digit)
     at = at &+ 1
   }

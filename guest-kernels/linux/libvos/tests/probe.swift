@@ -409,7 +409,25 @@ func waiter() {
   }
 }
 
+/// The service breaks the protocol at some offsets: the bytes must come all the same.
+func scribble() {
+  make("large", 1_000_000)
+  for trick in 1...6 {
+    if cdouble_fork() == 0 {
+      let it = file("large")
+      get(it, 10_000)
+      var bytes = [UInt8](repeating: 0, count: 5000)
+      let got = pread(it, &bytes, 5000, 700_000 + trick)
+      say("trick \(trick) \(got) \(sum(bytes[...]))")
+      get(it, 10_000)
+      exit(0)
+    }
+    waitAll()
+  }
+}
+
 switch name {
+case "scribble": scribble()
 case "waiter": waiter()
 case "files": files()
 case "shared": shared()

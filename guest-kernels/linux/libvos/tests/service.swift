@@ -83,6 +83,26 @@ func execute(_ channel: Int, _ slice: UInt32, _ slot: vos_slot, _ data: UnsafeMu
   }
 }
 
+/// A hostile service: what it does to a read at one of these offsets.
+func scribbles(
+  _ line: UnsafeMutablePointer<vos_slot>, _ header: UnsafeMutablePointer<vos_slice_header>,
+  _ word: UnsafeMutablePointer<UInt32>, _ request: vos_slot
+) -> Bool {
+  guard request.call == UInt16(VOS_CALL_PREAD64) else { return false }
+  switch request.argument.0 {
+  case 700_001: vos_store_release32(word, 0xffff_ffff)
+  case 700_002: vos_store_release32(word, vos_load_acquire32(word) &+ 0x100 | VOS_SLOT_DONE)
+  case 700_003: header.pointee.slot_limit = 0
+  case 700_004, 700_005, 700_006:
+    if request.argument.0 == 700_006 { line.pointee.object &+= 1 }
+    line.pointee.result =
+      [Int64.min, Int64(request.data_capacity) + 1, 5][Int(request.argument.0 - 700_004)]
+    _ = vos_exchange32(word, vos_load_acquire32(word) & ~0xff | VOS_SLOT_DONE)
+  default: return false
+  }
+  return true
+}
+
 func scan(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) -> Int {
   var found = 0
   for slice in 1..<slices where cdouble_entry(base, slice).pointee.state == VOS_SLICE_LIVE {
@@ -98,6 +118,7 @@ func scan(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) -> Int {
       served[channel][place] = state >> 8
       found += 1
       let request = line.pointee
+      if scribbles(line, header, word, request) { continue }
       let end =
         UInt64(request.data_offset) + UInt64(max(request.data_length, request.data_capacity))
       line.pointee.result =
