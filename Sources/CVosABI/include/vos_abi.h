@@ -91,7 +91,8 @@ struct vos_side_page {
 	uint32_t generation; /* the generation of itself that this side believes in */
 	uint64_t heartbeat;
 	uint32_t abi_version; /* what this side speaks */
-	uint32_t reserved0[11];
+	uint32_t lives; /* service: daemons that have left; written by its kernel */
+	uint32_t reserved0[10];
 	/* Next cache line: the event ring's index of this side. */
 	uint32_t event_index;    /* client: next to read; service: next to write */
 	uint32_t event_overflow; /* service: counts events it could not write */

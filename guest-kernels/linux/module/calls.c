@@ -30,7 +30,7 @@ static bool vos_slot_is_done(struct vos_device *dev, u32 index)
 	       vos_word(VOS_SLOT_DONE, dev->slots[index].sequence);
 }
 
-static bool vos_channel_serves(struct vos_device *dev)
+bool vos_channel_serves(struct vos_device *dev)
 {
 	return READ_ONCE(dev->up) && !READ_ONCE(dev->stopping) &&
 	       !READ_ONCE(dev->broken);
@@ -90,7 +90,8 @@ static int vos_request_try(struct vos_request *request, u32 epoch, u32 count)
 
 	if (vos_peer_changed(dev))
 		vos_watch_now(dev);
-	if (!vos_channel_serves(dev) || atomic_read(&dev->epoch) != epoch)
+	if (!vos_channel_serves(dev) || atomic_read(&dev->epoch) != epoch ||
+	    vos_peer_is_other(dev))
 		return -ENOTCONN;
 	slot = vos_slot_take(dev, epoch, count);
 	if (slot < 0)
@@ -162,8 +163,9 @@ static void vos_request_abandon(struct vos_request *request)
 	queue_work(vos_workqueue, &dev->reclaim); /* it may have been answered just now */
 }
 
-static void vos_slot_submit(struct vos_device *dev, u32 index,
-			    const struct vos_ask *ask)
+/* slots_lock held: no call is left behind for the next service. */
+static void vos_slot_fill(struct vos_device *dev, u32 index,
+			  const struct vos_ask *ask)
 {
 	struct vos_kernel_slot *mine = &dev->slots[index];
 	struct vos_slot *slot = vos_slot(dev, 0, index);
@@ -182,9 +184,28 @@ static void vos_slot_submit(struct vos_device *dev, u32 index,
 		WRITE_ONCE(slot->argument[i], ask->argument[i]);
 	smp_store_release(&slot->state,
 			  vos_word(VOS_SLOT_SUBMITTED, mine->sequence));
+}
+
+/* False: the service that the request is for is lost. */
+static bool vos_slot_submit(struct vos_request *request,
+			    const struct vos_ask *ask)
+{
+	struct vos_device *dev = request->dev;
+	unsigned long flags;
+	bool served;
+
+	spin_lock_irqsave(&dev->slots_lock, flags);
+	served = atomic_read(&dev->epoch) == request->epoch &&
+		 !vos_peer_is_other(dev);
+	if (served)
+		vos_slot_fill(dev, request->slot, ask);
+	spin_unlock_irqrestore(&dev->slots_lock, flags);
+	if (!served)
+		return false;
 	/* The count is also for the host, which cannot ask. */
 	WRITE_ONCE(vos_slice_header(dev, 0)->fast_calls,
 		   atomic64_inc_return(&dev->kernel_calls));
+	return true;
 }
 
 /* True if the service slept: then spinning is of no use. */
@@ -276,9 +297,8 @@ s64 vos_request_call(struct vos_request *request, const struct vos_ask *ask,
 	int ret;
 
 	*reply_length = 0;
-	if (atomic_read(&dev->epoch) != request->epoch)
+	if (!vos_slot_submit(request, ask))
 		return -EIO;
-	vos_slot_submit(dev, request->slot, ask);
 	if (vos_slot_announce(dev) || !vos_request_spin(request)) {
 		ret = vos_request_sleep(request);
 		if (ret) {
@@ -327,9 +347,12 @@ static bool vos_close_detached(struct vos_device *dev, u32 epoch, u64 object)
 
 	if (vos_request_try(&request, epoch, 1))
 		return false;
-	vos_slot_submit(dev, request.slot, &ask);
-	vos_slot_announce(dev);
-	vos_request_abandon(&request);
+	if (vos_slot_submit(&request, &ask)) {
+		vos_slot_announce(dev);
+		vos_request_abandon(&request);
+	} else {
+		vos_request_put(&request);
+	}
 	return true;
 }
 

@@ -50,8 +50,12 @@ static int vos_open(struct inode *inode, struct file *file)
 /* The daemon is gone: nobody serves; the client must not have to guess. */
 static void vos_service_left(struct vos_device *dev)
 {
+	struct vos_side_page *page = vos_own_page(dev);
+
 	if (!READ_ONCE(dev->gone)) {
-		smp_store_release(&vos_own_page(dev)->state, VOS_SIDE_DRIVER);
+		smp_store_release(&page->state, VOS_SIDE_DRIVER);
+		/* The next one may be ready before the client has looked. */
+		smp_store_release(&page->lives, READ_ONCE(page->lives) + 1);
 		vos_ring(dev, VOS_PEER_CLIENT);
 		vos_ring(dev, VOS_PEER_HOST);
 	}
@@ -102,7 +106,7 @@ static int vos_map_slice(struct vos_file *vf, struct vm_area_struct *vma)
 	u32 slice = READ_ONCE(vf->slice);
 
 	/* The descriptor may have been inherited or passed on. */
-	if (!vos_slice_is_mine(vf->dev, slice))
+	if (!vos_slice_belongs(vf->dev, slice))
 		return -EPERM;
 	return vos_map_range(vf->dev, vma, vos_slice_offset(g, slice),
 			     g->slice_stride);
@@ -169,7 +173,8 @@ static long vos_ioc_take_slice(struct vos_file *vf, void __user *arg)
 static long vos_ioc_doorbell(struct vos_file *vf, unsigned long peer)
 {
 	if (vos_is_client(vf->dev)) {
-		if (peer != VOS_PEER_SERVICE || !READ_ONCE(vf->slice))
+		if (peer != VOS_PEER_SERVICE ||
+		    !vos_slice_belongs(vf->dev, READ_ONCE(vf->slice)))
 			return -EPERM;
 	} else if (peer > U16_MAX) {
 		return -EINVAL;
@@ -202,6 +207,8 @@ static long vos_wait_slot(struct vos_file *vf, const struct vos_ioc_wait *wait)
 
 	if (!slice || wait->slot >= dev->geometry.slot_count)
 		return -EINVAL;
+	if (!vos_slice_belongs(dev, slice))
+		return -EPERM;
 	slot = vos_slot(dev, slice, wait->slot);
 	left = wait_event_interruptible_timeout(
 		dev->slices[slice].waiters,

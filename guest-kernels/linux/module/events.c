@@ -35,7 +35,7 @@ static void vos_event_handle(struct vos_device *dev,
 		break;
 	case VOS_EVENT_READY:
 		/* An unknown cookie is a socket closed meanwhile. */
-		vos_sock_ready(dev, event->cookie);
+		vos_sock_ready(dev, event->cookie, event->value);
 		break;
 	default:
 		vos_peer_broken(dev, "event type", event->type);

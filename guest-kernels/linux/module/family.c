@@ -108,6 +108,12 @@ static int vos_create_packet(struct net *net, struct socket *sock, int protocol,
 	return vos_create(&vos_families[3], net, sock, protocol, kern);
 }
 
+/* Any context: is there such a channel? */
+bool vos_family_serves(void)
+{
+	return READ_ONCE(vos_family_channel);
+}
+
 /* The channel that new sockets use, with a reference; NULL: none. */
 struct vos_device *vos_family_device(void)
 {
@@ -121,18 +127,25 @@ struct vos_device *vos_family_device(void)
 	return dev;
 }
 
-static void vos_family_find_local(struct vos_family *family)
+/* A function of the kernel that no module may call by name; NULL: not found. */
+void *vos_find_function(const char *symbol)
 {
-	struct kprobe probe = { .symbol_name = family->local_symbol };
+	struct kprobe probe = { .symbol_name = symbol };
 	int ret = register_kprobe(&probe);
 
 	if (ret) {
-		pr_warn("vos: %s not found (%d): no local sockets\n",
-			family->local_symbol, ret);
-		return;
+		pr_warn("vos: %s not found (%d)\n", symbol, ret);
+		return NULL;
 	}
-	family->local = (vos_create_fn)probe.addr;
 	unregister_kprobe(&probe);
+	return probe.addr;
+}
+
+static void vos_family_find_local(struct vos_family *family)
+{
+	family->local = vos_find_function(family->local_symbol);
+	if (!family->local)
+		return;
 	family->restored = kzalloc(sizeof(*family->restored), GFP_KERNEL);
 	if (!family->restored) {
 		family->local = NULL;
@@ -173,7 +186,7 @@ void vos_family_attach(struct vos_device *dev)
 		pci_warn(dev->pci, "sockets are carried by %s already\n",
 			 vos_family_channel->geometry.name);
 	} else {
-		vos_family_channel = dev;
+		WRITE_ONCE(vos_family_channel, dev);
 		if (!vos_family_taken)
 			vos_family_take();
 	}
@@ -184,7 +197,7 @@ void vos_family_detach(struct vos_device *dev)
 {
 	mutex_lock(&vos_family_lock);
 	if (vos_family_channel == dev)
-		vos_family_channel = NULL;
+		WRITE_ONCE(vos_family_channel, NULL);
 	mutex_unlock(&vos_family_lock);
 }
 

@@ -31,6 +31,11 @@ static void vos_device_release(struct kref *refs)
 {
 	struct vos_device *dev = container_of(refs, struct vos_device, refs);
 
+	/* Callers that outlived the device may have queued some since it went. */
+	cancel_work_sync(&dev->reclaim);
+	cancel_work_sync(&dev->drain);
+	cancel_work_sync(&dev->wake_all);
+	cancel_delayed_work_sync(&dev->watch);
 	vos_slices_free(dev);
 	xa_destroy(&dev->sockets);
 	if (dev->region)

@@ -161,6 +161,7 @@ void vos_side_init(struct vos_device *dev)
 
 struct vos_peer_view {
 	u32 generation;
+	u32 lives;
 	bool serving;
 	bool stopping;
 };
@@ -175,6 +176,7 @@ static struct vos_peer_view vos_peer_look(struct vos_device *dev)
 	bool alive = READ_ONCE(block->service_life) == VOS_LIFE_ALIVE;
 
 	view.generation = READ_ONCE(block->service_generation);
+	view.lives = READ_ONCE(page->lives);
 	/* A page left behind by an earlier life says READY too. */
 	alive = alive && READ_ONCE(page->generation) == view.generation;
 	view.stopping = alive && state == VOS_SIDE_STOPPING;
@@ -190,7 +192,20 @@ bool vos_peer_changed(struct vos_device *dev)
 	if (READ_ONCE(dev->up) != (view.serving && !READ_ONCE(dev->broken)))
 		return true;
 	return view.generation != READ_ONCE(dev->peer_generation) ||
+	       view.lives != READ_ONCE(dev->peer_lives) ||
 	       view.stopping != READ_ONCE(dev->stopping);
+}
+
+/*
+ * Any context: the service that we took up is no more, whether or not the watch
+ * knows. Another may serve by now, to whom our objects are somebody else's.
+ */
+bool vos_peer_is_other(struct vos_device *dev)
+{
+	return READ_ONCE(vos_superblock(dev)->service_generation) !=
+		       READ_ONCE(dev->peer_generation) ||
+	       READ_ONCE(vos_service_page(dev)->lives) !=
+		       READ_ONCE(dev->peer_lives);
 }
 
 static void vos_peer_lost(struct vos_device *dev)
@@ -203,22 +218,24 @@ static void vos_peer_lost(struct vos_device *dev)
 			     dev->geometry.name);
 }
 
-static void vos_peer_found(struct vos_device *dev, u32 generation)
+static void vos_peer_found(struct vos_device *dev, struct vos_peer_view view)
 {
-	WRITE_ONCE(dev->peer_generation, generation);
+	WRITE_ONCE(dev->peer_generation, view.generation);
+	WRITE_ONCE(dev->peer_lives, view.lives);
 	WRITE_ONCE(dev->broken, false);
 	WRITE_ONCE(dev->up, true);
 	vos_side_state(dev, VOS_SIDE_READY);
 	wake_up_all(&dev->slot_waiters);
 	dev_info_ratelimited(&dev->pci->dev,
 			     "channel %s: service generation %u is ready\n",
-			     dev->geometry.name, generation);
+			     dev->geometry.name, view.generation);
 }
 
 static void vos_peer_update(struct vos_device *dev)
 {
 	struct vos_peer_view view = vos_peer_look(dev);
-	bool other = view.generation != dev->peer_generation;
+	bool other = view.generation != dev->peer_generation ||
+		     view.lives != dev->peer_lives;
 
 	WRITE_ONCE(dev->stopping, view.stopping);
 	if (dev->up && (!view.serving || other || dev->broken))
@@ -226,7 +243,7 @@ static void vos_peer_update(struct vos_device *dev)
 	/* One that broke the protocol is not heard again in this life. */
 	if (!dev->up && view.serving && !view.stopping &&
 	    (!dev->broken || other))
-		vos_peer_found(dev, view.generation);
+		vos_peer_found(dev, view);
 }
 
 static void vos_watch(struct work_struct *work)

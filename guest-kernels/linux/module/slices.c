@@ -140,10 +140,10 @@ static void vos_slice_give_out(struct vos_device *dev, u32 slice)
 	vos_slice_publish(dev, slice, VOS_SLICE_LIVE);
 }
 
-/* A free slice's number, or -EBUSY; -EALREADY: the caller's process has one. */
+/* A free slice's number, or -EAGAIN; -EALREADY: the caller's process has one. */
 static int vos_slice_find(struct vos_device *dev)
 {
-	int found = -EBUSY;
+	int found = -EAGAIN;
 	u32 i;
 
 	for (i = dev->geometry.slice_count - 1; i >= 1; i--) {
@@ -214,6 +214,15 @@ bool vos_slice_is_mine(struct vos_device *dev, u32 slice)
 	mine = dev->slices[slice].owner == task_tgid(current);
 	mutex_unlock(&dev->slices_lock);
 	return mine;
+}
+
+/*
+ * The same for a descriptor of its own that has taken @slice (0: none): while it is
+ * open nobody gives the slice to another, so no lock is needed.
+ */
+bool vos_slice_belongs(struct vos_device *dev, u32 slice)
+{
+	return slice && READ_ONCE(dev->slices[slice].owner) == task_tgid(current);
 }
 
 void vos_slices_count(struct vos_device *dev, u64 *fast, u64 *fallback)

@@ -60,7 +60,7 @@ int vos_sock_bind(struct socket *sock, struct sockaddr *address, int length)
 }
 
 /* The remote connect is under way: waits for its end. */
-static int vos_connect_wait(struct socket *sock, int flags)
+int vos_connect_wait(struct socket *sock, int flags)
 {
 	struct vos_sock *vs = vos_sk(sock->sk);
 	long timeout = sock_sndtimeo(sock->sk, flags & O_NONBLOCK);
@@ -125,8 +125,10 @@ int vos_sock_listen(struct socket *sock, int backlog)
 	ask.argument[0] = (u32)backlog;
 	ret = vos_sock_call(vs, &ask, NULL, NULL, NULL);
 	vos_sock_disarm(vs);
-	if (ret >= 0)
+	if (ret >= 0) {
 		inet_sk_set_state(&vs->sk, TCP_LISTEN);
+		vos_sock_want_edges(vs, EPOLLIN);
+	}
 	return vos_sock_error(vs, ret);
 }
 
@@ -150,13 +152,17 @@ static int vos_accept_into(struct vos_sock *vs, struct vos_sock *child,
 		if (!timeout)
 			vos_sock_rearm(vs, EPOLLIN);
 		ret = vos_sock_wait(vs, EPOLLIN, &timeout, &tries);
-		if (ret)
+		if (ret) {
+			if (ret != -EAGAIN) /* a signal, and perhaps woken too */
+				vos_sock_wake_next(vs, EPOLLIN);
 			return ret;
+		}
 	}
 	if (result < 0)
 		return vos_sock_error(vs, result);
 	child->object = result;
 	child->has_object = true;
+	vos_sock_wake_next(vs, EPOLLIN);
 	return 0;
 }
 

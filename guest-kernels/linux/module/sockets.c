@@ -33,7 +33,7 @@ s64 vos_sock_error(struct vos_sock *vs, s64 result)
 {
 	if (result != -ENOTCONN && result != -EIO)
 		return result;
-	if (READ_ONCE(vs->dev->up) && !READ_ONCE(vs->dev->broken) &&
+	if (vos_channel_serves(vs->dev) && !vos_peer_is_other(vs->dev) &&
 	    atomic_read(&vs->dev->epoch) == vs->epoch)
 		return result;
 	return vs->has_object && vos_sock_is_stream(vs) ? -ECONNRESET :

@@ -62,6 +62,7 @@ struct vos_sock {
 	u32 told_ready; /* counts READY events, and what makes `armed` stale */
 	u32 edges; /* events of edge-triggered waiters: the service tells each time */
 	struct mutex options_lock;
+	int untold; /* how the far end refused what it was told last */
 	struct vos_told told;
 };
 
@@ -103,6 +104,7 @@ void vos_sock_free(struct vos_sock *vs);
 int vos_sock_bind(struct socket *sock, struct sockaddr *address, int length);
 int vos_sock_connect(struct socket *sock, struct sockaddr *address, int length,
 		     int flags);
+int vos_connect_wait(struct socket *sock, int flags);
 int vos_sock_listen(struct socket *sock, int backlog);
 int vos_sock_accept(struct socket *sock, struct socket *newsock, int flags,
 		    bool kern);
@@ -118,6 +120,8 @@ int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
 		  unsigned int *tries);
 int vos_sock_pause(long *timeout);
 void vos_sock_rearm(struct vos_sock *vs, u32 events);
+void vos_sock_want_edges(struct vos_sock *vs, u32 events);
+void vos_sock_wake_next(struct vos_sock *vs, u32 events);
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait);
 
@@ -131,7 +135,7 @@ int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 /* sockopt.c */
 void vos_sock_options_init(struct vos_sock *vs);
 void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to);
-void vos_sock_tell_options(struct vos_sock *vs);
+int vos_sock_tell_options(struct vos_sock *vs);
 void vos_sock_keepalive(struct sock *sk, int on);
 int vos_sock_set_low_water(struct sock *sk, int value);
 int vos_sock_set_peek_offset(struct sock *sk, int value);

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * vos: the few SOL_SOCKET options that this kernel's core cannot answer for a
- * remote socket: SO_ERROR, which the far end has, and the interface that a socket
- * is bound to, which only the far end has. The core asks no family, so probes at
- * its two entries send such calls, and these alone, to functions of ours that
- * have the same arguments and return in their place. They run where the core's
- * would: after the LSM's check, with nothing locked. A kernel that lets no probe
- * be placed does without: SO_ERROR is what poll() saw, and the interface must
- * have the same name here.
+ * vos: what this kernel's core cannot answer for a remote socket, and asks no
+ * family for: SO_ERROR and the interface that a socket is bound to, which the far
+ * end has; all SOL_SOCKET options that are set, for the far end is to have them
+ * before setsockopt returns; and SIOCGIFCONF. Probes at the core's entries send
+ * such calls, and these alone, to functions of ours that have the same arguments
+ * and return in their place. They run where the core's would: after the LSM's
+ * check, with nothing locked. A kernel that lets no probe be placed does without:
+ * SO_ERROR is what poll() saw, the interface must have the same name here,
+ * options go over with the next call, and SIOCGIFCONF shows this kernel's.
  */
+#include <linux/compat.h>
 #include <linux/kprobes.h>
 #include <linux/uaccess.h>
 
 #include "sockets.h"
+
+/* The core's own way to set an option; NULL: not found. */
+static int (*vos_core_set)(struct sock *sk, int level, int name,
+			   sockptr_t value, unsigned int length);
 
 static bool vos_hook_is_ours(const struct pt_regs *regs)
 {
@@ -50,7 +56,25 @@ static int vos_hook_get(struct socket *sock, int level, int name,
 static int vos_hook_set(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
 {
-	return vos_sock_setsockopt(sock, level, name, value, length);
+	int ret;
+
+	if (vos_hook_is_interface(name))
+		return vos_sock_setsockopt(sock, level, name, value, length);
+	ret = vos_core_set(sock->sk, level, name, value, length);
+	return ret ?: vos_sock_tell_options(vos_sk(sock->sk));
+}
+
+/* In place of dev_ifconf(), whatever the socket that was asked. */
+static int vos_hook_ifconf(struct net *net, struct ifconf __user *list)
+{
+	struct socket *sock;
+	int ret = sock_create(PF_INET, SOCK_DGRAM, 0, &sock);
+
+	if (ret)
+		return ret;
+	ret = vos_sock_ioctl(sock, SIOCGIFCONF, (unsigned long)list);
+	sock_release(sock);
+	return ret;
 }
 
 /* Nonzero: go on where regs->ip says. */
@@ -67,9 +91,20 @@ static int vos_hook_at_get(struct kprobe *probe, struct pt_regs *regs)
 
 static int vos_hook_at_set(struct kprobe *probe, struct pt_regs *regs)
 {
-	if (!vos_hook_is_interface((int)regs->dx) || !vos_hook_is_ours(regs))
+	if ((!vos_core_set && !vos_hook_is_interface((int)regs->dx)) ||
+	    !vos_hook_is_ours(regs))
 		return 0;
 	regs->ip = (unsigned long)vos_hook_set;
+	return 1;
+}
+
+/* The structures of 32-bit programs are others. */
+static int vos_hook_at_ifconf(struct kprobe *probe, struct pt_regs *regs)
+{
+	if ((struct net *)regs->di != &init_net || in_compat_syscall() ||
+	    !vos_family_serves())
+		return 0;
+	regs->ip = (unsigned long)vos_hook_ifconf;
 	return 1;
 }
 
@@ -84,6 +119,8 @@ static struct kprobe vos_hooks[] = {
 	  .post_handler = vos_hook_after },
 	{ .symbol_name = "sock_setsockopt", .pre_handler = vos_hook_at_set,
 	  .post_handler = vos_hook_after },
+	{ .symbol_name = "dev_ifconf", .pre_handler = vos_hook_at_ifconf,
+	  .post_handler = vos_hook_after },
 };
 static bool vos_hooked[ARRAY_SIZE(vos_hooks)];
 
@@ -91,6 +128,7 @@ void vos_hook_place(void)
 {
 	int i;
 
+	vos_core_set = vos_find_function("sk_setsockopt");
 	for (i = 0; i < ARRAY_SIZE(vos_hooks); i++) {
 		int ret = register_kprobe(&vos_hooks[i]);
 

@@ -146,7 +146,7 @@ static int vos_ioctl_detach(struct vos_sock *vs)
 /*
  * Differs: FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK and SIOCGIF* are served;
  * all that sets something is EPERM, also for root; so are SIOCETHTOOL and
- * SIOCGARP. SIOCGIFCONF shows no interface of the far end.
+ * SIOCGARP.
  */
 int vos_sock_ioctl(struct socket *sock, unsigned int command,
 		   unsigned long argument)

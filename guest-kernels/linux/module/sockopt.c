@@ -5,7 +5,8 @@
  * In this kernel the core keeps SOL_SOCKET for itself: it checks rights, sets
  * fields of the local sock, and no family is asked (SOCK_CUSTOM_SOCKOPT is
  * newer). So the fields that the far end must know are compared with what it
- * was told, before each call for which they matter. Time-outs stay here, where
+ * was told: after each setsockopt (sockhook.c) and, where no probe could be placed,
+ * before each call for which they matter. Time-outs stay here, where
  * the waiting is done; SO_ERROR is also fetched when poll() sees EPOLLERR.
  * All other levels are the service's, with the caller's rights (rights.c).
  */
@@ -156,10 +157,13 @@ static s64 vos_option_set(struct vos_sock *vs, u32 rights, int level, int name,
 static void vos_option_tell(struct vos_sock *vs, int name, const void *value,
 			    u32 length)
 {
-	vos_option_set(vs, VOS_RIGHTS_ALL, SOL_SOCKET, name, value, length);
+	s64 ret = vos_option_set(vs, VOS_RIGHTS_ALL, SOL_SOCKET, name, value,
+				 length);
+
+	if (ret < 0)
+		vs->untold = vos_sock_error(vs, ret);
 }
 
-/* A refusal of the far end cannot be told. */
 static void vos_tell(struct vos_sock *vs, int name, int *old, int new)
 {
 	if (*old == new)
@@ -224,16 +228,22 @@ static void vos_tell_interface(struct vos_sock *vs, int *old, int new)
 	*old = new;
 }
 
-/* Tells the far end what has changed since it was told last. */
-void vos_sock_tell_options(struct vos_sock *vs)
+/*
+ * Tells the far end what has changed since it was told last: 0, or how it refused.
+ * Only a setsockopt() that is under way can tell the program.
+ */
+int vos_sock_tell_options(struct vos_sock *vs)
 {
 	struct vos_told now = {};
 	struct vos_told *old = &vs->told;
+	int ret;
 
 	vos_told_read(&vs->sk, &now);
 	if (likely(!memcmp(&now, old, sizeof(now))))
-		return;
+		return 0;
 	mutex_lock(&vs->options_lock);
+	vos_told_read(&vs->sk, &now); /* another may have told later ones meanwhile */
+	vs->untold = 0;
 	vos_tell(vs, SO_REUSEADDR, &old->reuse, now.reuse);
 	vos_tell(vs, SO_REUSEPORT, &old->reuse_port, now.reuse_port);
 	vos_tell(vs, SO_KEEPALIVE, &old->keepalive, now.keepalive);
@@ -255,7 +265,9 @@ void vos_sock_tell_options(struct vos_sock *vs)
 		 now.select_errors);
 	vos_tell(vs, SO_MAX_PACING_RATE, (int *)&old->pacing, now.pacing);
 	vos_tell_filter(vs, &old->filter, now.filter);
+	ret = vs->untold;
 	mutex_unlock(&vs->options_lock);
+	return ret;
 }
 
 /* The core asks for these two with the socket locked; both may sleep. */
@@ -332,11 +344,23 @@ static bool vos_option_offered(int level, int name)
 	       level == SOL_ICMPV6 || level == SOL_NETLINK;
 }
 
+/* Families differ in what they say of a level that they do not know. */
+static int vos_level_unknown(struct vos_sock *vs, int level)
+{
+	switch (level) {
+	case SOL_IP:
+	case SOL_IPV6:
+	case SOL_TCP:
+	case SOL_PACKET:
+		return -ENOPROTOOPT;
+	}
+	return vs->family == PF_INET ? -EOPNOTSUPP : -ENOPROTOOPT;
+}
+
 /*
- * Differs: SOL_SOCKET is set here and told before the next call, so that a refusal
- * by the far end is not seen; options that hold pointers or load code are
- * ENOPROTOOPT (TCP_ULP, TCP_ZEROCOPY_RECEIVE, netfilter, multicast routing,
- * packet rings); TCP_REPAIR too; SO_ATTACH_BPF has no effect.
+ * Differs: options that hold pointers or load code are ENOPROTOOPT (TCP_ULP,
+ * TCP_ZEROCOPY_RECEIVE, netfilter, multicast routing, packet rings); TCP_REPAIR
+ * too; SO_ATTACH_BPF has no effect.
  */
 int vos_sock_setsockopt(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
@@ -372,10 +396,7 @@ static int vos_option_get(struct vos_sock *vs, int level, int name, void *value,
 	return ret < 0 ? vos_sock_error(vs, ret) : 0;
 }
 
-/*
- * Differs: SOL_SOCKET is answered by this kernel, but SO_ERROR and the interface;
- * an unknown level is ENOPROTOOPT.
- */
+/* Differs: SOL_SOCKET is answered by this kernel, but SO_ERROR and the interface. */
 int vos_sock_getsockopt(struct socket *sock, int level, int name,
 			char __user *value, int __user *length)
 {
@@ -385,7 +406,7 @@ int vos_sock_getsockopt(struct socket *sock, int level, int name,
 	int ret;
 
 	if (!vos_option_offered(level, name))
-		return -ENOPROTOOPT;
+		return vos_level_unknown(vs, level);
 	if (get_user(size, (u32 __user *)length))
 		return -EFAULT;
 	if ((int)size < 0)

@@ -106,7 +106,14 @@ static s64 vos_send_once(struct vos_sock *vs, struct msghdr *msg, size_t length,
 	return ret;
 }
 
-/* Not descriptors and identities, which are this kernel's. */
+/* Descriptors and identities: they mean something to sockets of this kernel alone. */
+static bool vos_control_is_local(const struct cmsghdr *control)
+{
+	return control->cmsg_level == SOL_SOCKET &&
+	       (control->cmsg_type == SCM_RIGHTS ||
+		control->cmsg_type == SCM_CREDENTIALS);
+}
+
 static bool vos_control_offered(const struct cmsghdr *control)
 {
 	return control->cmsg_level != SOL_SOCKET ||
@@ -116,18 +123,40 @@ static bool vos_control_offered(const struct cmsghdr *control)
 	       control->cmsg_type == SCM_TXTIME;
 }
 
-/* The core has copied the control data: it does not change any more. */
-static int vos_control_allowed(struct msghdr *msg)
+/* Takes an item out; the next is where it was, or NULL. */
+static struct cmsghdr *vos_control_drop(struct msghdr *msg, struct cmsghdr *control)
 {
-	struct cmsghdr *control;
+	size_t before = (void *)control - msg->msg_control;
+	size_t left = msg->msg_controllen - before;
+	size_t bytes = min_t(size_t, CMSG_ALIGN(control->cmsg_len), left);
+
+	memmove(control, (void *)control + bytes, left - bytes);
+	msg->msg_controllen -= bytes;
+	return left - bytes < sizeof(*control) ? NULL : control;
+}
+
+/*
+ * The core has copied the control data: it does not change any more. As Linux does,
+ * sockets of the Internet make nothing of descriptors, and netlink refuses them.
+ */
+static int vos_control_allowed(struct vos_sock *vs, struct msghdr *msg)
+{
+	struct cmsghdr *control = CMSG_FIRSTHDR(msg);
 
 	if (msg->msg_controllen > VOS_CONTROL_MAX)
 		return -ENOBUFS;
-	for_each_cmsghdr(control, msg) {
+	while (control) {
 		if (!CMSG_OK(msg, control))
 			return -EINVAL;
+		if (vos_control_is_local(control) &&
+		    !(vs->family == PF_NETLINK &&
+		      control->cmsg_type == SCM_RIGHTS)) {
+			control = vos_control_drop(msg, control);
+			continue;
+		}
 		if (!vos_control_offered(control))
 			return -EINVAL;
+		control = CMSG_NXTHDR(msg, control);
 	}
 	return 0;
 }
@@ -152,13 +181,27 @@ static int vos_send_allowed(struct vos_sock *vs, struct msghdr *msg)
 		return ret;
 	if (msg->msg_flags & MSG_ZEROCOPY && sock_flag(&vs->sk, SOCK_ZEROCOPY))
 		return -EOPNOTSUPP; /* nobody would tell of completion */
-	return vos_control_allowed(msg);
+	return vos_control_allowed(vs, msg);
+}
+
+/* MSG_FASTOPEN without a cookie only connects: the bytes are to be sent then. */
+static int vos_send_connected(struct socket *sock, long timeout)
+{
+	int ret;
+
+	sock->state = SS_CONNECTING;
+	vos_sock_disarm(vos_sk(sock->sk));
+	if (!timeout)
+		return -EINPROGRESS;
+	ret = vos_connect_wait(sock, 0);
+	if (!ret)
+		sock->state = SS_CONNECTED;
+	return ret;
 }
 
 /*
- * Differs: MSG_ZEROCOPY on an SO_ZEROCOPY socket is EOPNOTSUPP; SCM_RIGHTS and
- * SCM_CREDENTIALS, of which they make nothing, are EINVAL; a blocking MSG_FASTOPEN without a cookie is EINPROGRESS; control
- * data ends at 2 KiB (ENOBUFS).
+ * Differs: MSG_ZEROCOPY on an SO_ZEROCOPY socket is EOPNOTSUPP; control data ends
+ * at 2 KiB (ENOBUFS).
  */
 int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 {
@@ -179,6 +222,14 @@ int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 	vos_sock_tell_options(vs);
 	do {
 		ret = vos_send_once(vs, msg, length - sent, wire);
+		if (ret == -EINPROGRESS && vos_sock_is_stream(vs)) {
+			ret = vos_send_connected(sock, timeout);
+			if (ret)
+				break;
+			wire &= ~MSG_FASTOPEN;
+			msg->msg_name = NULL;
+			continue;
+		}
 		if (ret == -EAGAIN) {
 			if (!timeout)
 				vos_sock_rearm(vs, EPOLLOUT);
@@ -193,6 +244,7 @@ int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 		tries = 0;
 		msg->msg_controllen = 0; /* goes with the first piece */
 		msg->msg_name = NULL;
+		wire &= ~MSG_FASTOPEN;
 	} while (sent < length && vos_may_go_on());
 	if (sent)
 		return sent;

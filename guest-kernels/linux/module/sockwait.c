@@ -4,9 +4,13 @@
  * waits here asks for one READY event per need ("arms"), and sleeps.
  *
  * No wake-up is lost: the sleeper is on the wait queue before it arms, arming
- * answers with the readiness of that moment, and READY wakes without a key, so
- * that all who wait look again and arm anew. Who waits for edges (EPOLLET) does
+ * answers with the readiness of that moment, and READY wakes all whose arming it
+ * ended, so that they look again and arm anew. Who waits for edges (EPOLLET) does
  * not look again by itself: of such a socket the service tells every edge.
+ *
+ * Of those that wait exclusively (accept, EPOLLEXCLUSIVE) one is woken. It need
+ * not come back to arm, so of a listener the service tells every edge too; and as
+ * one edge may stand for several connections, who takes one wakes the next.
  */
 #include <linux/poll.h>
 #include <linux/sched/signal.h>
@@ -37,21 +41,51 @@ void vos_sock_disarm(struct vos_sock *vs)
 	spin_unlock_irqrestore(&vs->arm_lock, flags);
 }
 
-static void vos_sock_wake(struct vos_sock *vs)
+/* The bits that some wait for by another name. */
+static u32 vos_poll_key(u32 ready)
 {
+	if (ready & EPOLLIN)
+		ready |= EPOLLRDNORM;
+	if (ready & EPOLLOUT)
+		ready |= EPOLLWRNORM;
+	return ready & VOS_POLL_KNOWN;
+}
+
+/* Takes note of a READY event; true if it ended an arming for other bits too. */
+static bool vos_sock_note_ready(struct vos_sock *vs, u32 ready)
+{
+	unsigned long flags;
+	u32 others;
+
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	others = vs->armed & ~(vs->edges | VOS_POLL_ALWAYS);
+	vs->armed = 0;
+	vs->told_ready++;
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+	return others & ~vos_poll_key(ready);
+}
+
+/* @ready: the bits that are set; 0: all shall look. */
+static void vos_sock_wake(struct vos_sock *vs, u32 ready)
+{
+	bool all = vos_sock_note_ready(vs, ready) || !ready ||
+		   ready & VOS_POLL_ALWAYS;
 	struct socket_wq *wq;
 
-	vos_sock_disarm(vs);
 	rcu_read_lock();
 	wq = rcu_dereference(vs->sk.sk_wq);
-	if (skwq_has_sleeper(wq))
+	if (!skwq_has_sleeper(wq))
+		;
+	else if (all)
 		wake_up_interruptible_all(&wq->wait);
+	else
+		wake_up_interruptible_poll(&wq->wait, vos_poll_key(ready));
 	sk_wake_async(&vs->sk, SOCK_WAKE_WAITD, POLL_IN);
 	rcu_read_unlock();
 }
 
 /* From the interrupt handler. Socks are freed after a grace period. */
-void vos_sock_ready(struct vos_device *dev, u64 cookie)
+void vos_sock_ready(struct vos_device *dev, u64 cookie, u32 ready)
 {
 	struct vos_sock *vs;
 
@@ -60,7 +94,7 @@ void vos_sock_ready(struct vos_device *dev, u64 cookie)
 	rcu_read_lock();
 	vs = xa_load(&dev->sockets, cookie);
 	if (vs)
-		vos_sock_wake(vs);
+		vos_sock_wake(vs, ready);
 	rcu_read_unlock();
 }
 
@@ -71,7 +105,7 @@ void vos_sock_wake_all(struct vos_device *dev)
 
 	rcu_read_lock();
 	xa_for_each(&dev->sockets, cookie, vs)
-		vos_sock_wake(vs);
+		vos_sock_wake(vs, 0);
 	rcu_read_unlock();
 }
 
@@ -159,7 +193,10 @@ int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
 		return sock_intr_errno(*timeout);
 	if ((*tries)++ >= VOS_TRIES_BEFORE_PAUSE)
 		return vos_sock_pause(timeout);
-	add_wait_queue(sk_sleep(&vs->sk), &entry);
+	if (vs->sk.sk_state == TCP_LISTEN)
+		add_wait_queue_exclusive(sk_sleep(&vs->sk), &entry);
+	else
+		add_wait_queue(sk_sleep(&vs->sk), &entry);
 	mask = vos_sock_query(vs, events, true);
 	if (mask == -ERESTARTSYS) {
 		ret = sock_intr_errno(*timeout);
@@ -171,6 +208,35 @@ int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
 	}
 	remove_wait_queue(sk_sleep(&vs->sk), &entry);
 	return ret; /* a lost service shows when the call is tried again */
+}
+
+static bool vos_queue_has_exclusive(struct wait_queue_head *queue)
+{
+	wait_queue_entry_t *last;
+	unsigned long flags;
+	bool has = false;
+
+	spin_lock_irqsave(&queue->lock, flags);
+	if (!list_empty(&queue->head)) { /* they stand at the end */
+		last = list_last_entry(&queue->head, wait_queue_entry_t, entry);
+		has = last->flags & WQ_FLAG_EXCLUSIVE;
+	}
+	spin_unlock_irqrestore(&queue->lock, flags);
+	return has;
+}
+
+/*
+ * The caller alone was woken, and has taken what it was woken for, or goes without:
+ * if there is more, it is the next one's.
+ */
+void vos_sock_wake_next(struct vos_sock *vs, u32 events)
+{
+	struct wait_queue_head *queue = sk_sleep(&vs->sk);
+
+	if (!vos_queue_has_exclusive(queue))
+		return;
+	if (vos_sock_query(vs, events, true) & (events | VOS_POLL_ALWAYS))
+		wake_up_interruptible_poll(queue, vos_poll_key(events));
 }
 
 /*
@@ -209,7 +275,8 @@ static s64 vos_sock_arm_rest(struct vos_sock *vs, u32 events, s64 mask)
 	return again < 0 ? again : mask | again;
 }
 
-static void vos_sock_want_edges(struct vos_sock *vs, u32 events)
+/* From now on the service tells of each edge of these events, once it is asked. */
+void vos_sock_want_edges(struct vos_sock *vs, u32 events)
 {
 	unsigned long flags;
 
@@ -220,8 +287,7 @@ static void vos_sock_want_edges(struct vos_sock *vs, u32 events)
 }
 
 /*
- * Differs: an edge may be told twice; EPOLLEXCLUSIVE wakes all; of a lost service
- * come EPOLLERR and EPOLLHUP.
+ * Differs: an edge may be told twice; of a lost service come EPOLLERR and EPOLLHUP.
  */
 __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 		       struct poll_table_struct *wait)

@@ -87,6 +87,7 @@ struct vos_device {
 	bool gone;     /* our own device is being removed */
 	bool broken;   /* we saw the peer break the protocol */
 	u32 peer_generation;
+	u32 peer_lives;
 	atomic_t epoch; /* goes up each time the service is lost */
 	struct delayed_work watch;
 
@@ -180,6 +181,7 @@ void vos_side_init(struct vos_device *dev);
 void vos_watch_init(struct vos_device *dev);
 void vos_watch_now(struct vos_device *dev);
 bool vos_peer_changed(struct vos_device *dev);
+bool vos_peer_is_other(struct vos_device *dev);
 void vos_peer_broken(struct vos_device *dev, const char *what, u64 value);
 void vos_device_gone(struct vos_device *dev);
 
@@ -189,6 +191,7 @@ void vos_slices_free(struct vos_device *dev);
 int vos_slice_take(struct vos_device *dev, u32 *slice);
 void vos_slice_give_back(struct vos_device *dev, u32 slice);
 bool vos_slice_is_mine(struct vos_device *dev, u32 slice);
+bool vos_slice_belongs(struct vos_device *dev, u32 slice);
 void vos_slices_reap(struct vos_device *dev);
 void vos_slices_count(struct vos_device *dev, u64 *fast, u64 *fallback);
 
@@ -217,6 +220,7 @@ struct vos_ask {
 };
 
 void vos_calls_init(struct vos_device *dev);
+bool vos_channel_serves(struct vos_device *dev);
 void vos_calls_fail_all(struct vos_device *dev);
 int vos_request_get(struct vos_request *request, struct vos_device *dev,
 		    u32 epoch);
@@ -241,9 +245,11 @@ void vos_family_exit(void);
 void vos_family_attach(struct vos_device *dev);
 void vos_family_detach(struct vos_device *dev);
 struct vos_device *vos_family_device(void);
+bool vos_family_serves(void);
+void *vos_find_function(const char *symbol);
 
 /* sockwait.c: called from the interrupt handler */
-void vos_sock_ready(struct vos_device *dev, u64 cookie);
+void vos_sock_ready(struct vos_device *dev, u64 cookie, u32 ready);
 void vos_sock_wake_all(struct vos_device *dev);
 
 #endif /* VOS_H */

@@ -150,9 +150,11 @@ static const struct suite {
 	{ "waiting", waiting },		{ "edges", edges },
 	{ "signals", signals },		{ "processes", processes },
 	{ "netlink", netlink },		{ "packets", packets },
-	{ "idle", idle, true },		{ "rights", rights },
-	{ "slices", slices, true },	{ "namespaces", namespaces, true },
-	{ "crowd", crowd },		{ "death", death, true, true },
+	{ "herds", herds },		{ "rights", rights },
+	{ "idle", idle, true },		{ "slices", slices, true },
+	{ "secrets", secrets, true },	{ "freed", freed, true },
+	{ "namespaces", namespaces, true }, { "crowd", crowd },
+	{ "death", death, true, true },
 };
 
 static bool wanted(const struct suite *suite, int count, char **names)

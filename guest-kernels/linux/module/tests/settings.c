@@ -53,6 +53,8 @@ static const struct {
 	{ "IP_MULTICAST_LOOP", IPPROTO_IP, IP_MULTICAST_LOOP, 0 },
 	{ "IP_RECVTOS", IPPROTO_IP, IP_RECVTOS, 1 },
 	{ "IP_TRANSPARENT", IPPROTO_IP, IP_TRANSPARENT, 1 },
+	{ "level 999", 999, 1, 1 },
+	{ "SOL_SCTP", IPPROTO_SCTP, 1, 1 },
 	{ "UDP_CORK", IPPROTO_UDP, UDP_CORK, 0 },
 	{ "IPV6_V6ONLY", IPPROTO_IPV6, IPV6_V6ONLY, 1 },
 	{ "IPV6_UNICAST_HOPS", IPPROTO_IPV6, IPV6_UNICAST_HOPS, 9 },
@@ -147,9 +149,6 @@ void options(void)
 static void interface(int s)
 {
 	struct ifreq request = { .ifr_name = "lo" };
-	struct ifreq list[20];
-	struct ifconf conf = { sizeof(list), { (char *)list } };
-	int found = 0;
 
 	CHECK(!ioctl(s, SIOCGIFINDEX, &request) && request.ifr_ifindex == 1);
 	CHECK(!ioctl(s, SIOCGIFNAME, &request) && !strcmp(request.ifr_name, "lo"));
@@ -162,12 +161,23 @@ static void interface(int s)
 	CHECK(!ioctl(s, SIOCGIFNETMASK, &request));
 	CHECK(!ioctl(s, SIOCGIFHWADDR, &request));
 	same("kind of lo", request.ifr_hwaddr.sa_family);
+	strcpy(request.ifr_name, "none0");
+	SAME("an unknown interface", ioctl(s, SIOCGIFINDEX, &request));
+}
+
+/* Whatever kind of socket is asked. */
+static void listed(int s)
+{
+	struct ifreq list[20];
+	struct ifconf conf = { sizeof(list), { (char *)list } }, sized = { 0 };
+	int found = 0;
+
 	CHECK(!ioctl(s, SIOCGIFCONF, &conf));
 	for (size_t i = 0; i < conf.ifc_len / sizeof(*list); i++)
 		found |= !strcmp(list[i].ifr_name, "lo");
-	CHECK(found || remote); /* the far end's are not shown yet: see README */
-	strcpy(request.ifr_name, "none0");
-	SAME("an unknown interface", ioctl(s, SIOCGIFINDEX, &request));
+	CHECK(found);
+	CHECK(!ioctl(s, SIOCGIFCONF, &sized) && sized.ifc_len == conf.ifc_len);
+	SAME("SIOCGIFCONF of a bad pointer", ioctl(s, SIOCGIFCONF, NULL));
 }
 
 void controls(void)
@@ -178,6 +188,8 @@ void controls(void)
 	bool four = false, six = false;
 
 	interface(s);
+	listed(s);
+	listed(socket(AF_UNIX, SOCK_DGRAM, 0));
 	CHECK(if_nametoindex("lo") == 1);
 	CHECK(!getifaddrs(&list));
 	for (one = list; one; one = one->ifa_next) {

@@ -246,8 +246,30 @@ static void backlog(void)
 	close(l);
 }
 
+/* A first sight: no cookie, so that the bytes go when it is connected. */
+static void fast_open(void)
+{
+	struct sockaddr_in address = at(7009), nobody = at(7998);
+	int l = listener(7009), c = socket(AF_INET, SOCK_STREAM, 0), s;
+	char buffer[10];
+
+	set_option(l, SOL_TCP, TCP_FASTOPEN, 5);
+	CHECK(sendto(c, "early", 5, MSG_FASTOPEN, ADDRESS(address)) == 5);
+	s = accept(l, NULL, NULL);
+	CHECK(recv(s, buffer, 5, MSG_WAITALL) == 5 && write(c, "!", 1) == 1);
+	SAME("connect after a fast open", connect(c, ADDRESS(address)));
+	close(c);
+	close(s);
+	c = socket(AF_INET, SOCK_STREAM, 0);
+	SAME("fast open, nobody there",
+	     sendto(c, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, ADDRESS(nobody)));
+	close(c);
+	close(l);
+}
+
 void streams(void)
 {
+	fast_open();
 	names();
 	errors();
 	bytes();

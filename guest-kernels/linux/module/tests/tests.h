@@ -49,6 +49,10 @@ int listener(int port);
 int dial(int port); /* a connected socket, or -1 */
 void stream_pair(int port, int pair[2]);
 int datagram(int port);
+int watch(int s, unsigned int events); /* an epoll set of its own */
+unsigned int told(int set, int milliseconds); /* its event; 0: none in time */
+int send_descriptor(int to, int s); /* by SCM_RIGHTS */
+int receive_descriptor(int from);
 int wait_for(pid_t child); /* its status; -1: had to be killed after 20 s */
 
 #define ADDRESS(a) ((struct sockaddr *)&(a)), sizeof(a)
@@ -66,6 +70,7 @@ void raw(void);
 void options(void);
 void controls(void);
 void waiting(void);
+void herds(void);
 void edges(void);
 void idle(void);
 void signals(void);
@@ -75,6 +80,8 @@ void rights(void);
 void netlink(void);
 void packets(void);
 void slices(void);
+void secrets(void);
+void freed(void);
 void namespaces(void);
 void death(void);
 

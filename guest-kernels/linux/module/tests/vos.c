@@ -4,8 +4,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include "tests.h"
-#include "vos_abi.h"
+#include "slices.h"
 
 static const unsigned char hop_by_hop[8] = { 0, 0, 1, 4, 0, 0, 0, 0 };
 
@@ -66,13 +65,6 @@ void rights(void)
 	close(ways[1]);
 }
 
-struct slice {
-	int device;
-	struct vos_ioc_info info;
-	unsigned char *map;
-	uint32_t sequence;
-};
-
 static void post(struct slice *slice, int index, int call, uint64_t object, uint32_t length)
 {
 	struct vos_slot *slot = (void *)(slice->map + slice->info.slots_offset + 64 * index);
@@ -91,7 +83,7 @@ static void post(struct slice *slice, int index, int call, uint64_t object, uint
 }
 
 /* A call by slot; @sleep: through VOS_IOC_WAIT. */
-static int64_t slot_call(struct slice *slice, int index, int call, uint64_t object,
+int64_t slot_call(struct slice *slice, int index, int call, uint64_t object,
 			 uint32_t length, bool sleep)
 {
 	struct vos_slot *slot = (void *)(slice->map + slice->info.slots_offset + 64 * index);
@@ -115,7 +107,7 @@ static int64_t slot_call(struct slice *slice, int index, int call, uint64_t obje
 	return slot->result;
 }
 
-static void take(struct slice *slice)
+void take(struct slice *slice)
 {
 	slice->device = open("/dev/vos/network", O_RDWR | O_CLOEXEC);
 	CHECK(!ioctl(slice->device, VOS_IOC_TAKE_SLICE, &slice->info));
@@ -124,7 +116,7 @@ static void take(struct slice *slice)
 	CHECK(slice->map != MAP_FAILED);
 }
 
-static bool maps(int device, size_t bytes, int protection, off_t offset)
+bool maps(int device, size_t bytes, int protection, off_t offset)
 {
 	void *map = mmap(NULL, bytes, protection, MAP_SHARED, device, offset);
 
@@ -209,7 +201,7 @@ static void exhaust(int limit)
 		read(ways[0], &error, sizeof(error));
 		count++;
 	}
-	CHECK(error == EBUSY, "%d slices, then %d", count - 1, error);
+	CHECK(error == EAGAIN, "%d slices, then %d", count - 1, error);
 	for (int i = 0; i < count; i++) {
 		kill(child[i], SIGKILL);
 		waitpid(child[i], NULL, 0);
@@ -246,6 +238,7 @@ void slices(void)
 	exhaust(64);
 	nap(500);
 	take(&again);
+	munmap(again.map, again.info.map_bytes); /* each alone would hold the slice */
 	close(again.device);
 }
 

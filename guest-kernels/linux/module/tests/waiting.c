@@ -21,7 +21,7 @@ static pthread_t late(int s)
 	return thread;
 }
 
-static int watch(int s, unsigned int events)
+int watch(int s, unsigned int events)
 {
 	struct epoll_event event = { events, { .fd = s } };
 	int set = epoll_create1(0);
@@ -31,7 +31,7 @@ static int watch(int s, unsigned int events)
 }
 
 /* The events within the time; 0: none. */
-static unsigned int told(int set, int milliseconds)
+unsigned int told(int set, int milliseconds)
 {
 	struct epoll_event event = {};
 
@@ -217,45 +217,6 @@ static void two_interests(void)
 	close(pair[1]);
 }
 
-/* Four wait exclusively on one listener: each connection is taken once. */
-static void exclusive(void)
-{
-	int l = listener(7208), taken[2], count = 0;
-	pid_t child[4];
-	char byte;
-
-	fcntl(l, F_SETFL, O_NONBLOCK);
-	CHECK(!pipe(taken));
-	for (int i = 0; i < 4; i++) {
-		child[i] = fork();
-		if (child[i])
-			continue;
-		for (int set = watch(l, EPOLLIN | EPOLLEXCLUSIVE), s;;) {
-			told(set, -1);
-			s = accept(l, NULL, NULL);
-			if (s >= 0 && write(taken[1], "t", 1))
-				close(s);
-		}
-	}
-	nap(100);
-	for (int i = 0; i < 10; i++)
-		close(dial(7208));
-	for (; count < 10; count++)
-		if (read(taken[0], &byte, 1) != 1)
-			break;
-	CHECK(count == 10);
-	fcntl(taken[0], F_SETFL, O_NONBLOCK);
-	nap(50);
-	CHECK(read(taken[0], &byte, 1) < 0);
-	for (int i = 0; i < 4; i++) {
-		kill(child[i], SIGKILL);
-		waitpid(child[i], NULL, 0);
-	}
-	close(taken[0]);
-	close(taken[1]);
-	close(l);
-}
-
 void waiting(void)
 {
 	simple();
@@ -264,7 +225,6 @@ void waiting(void)
 	nested();
 	mixed();
 	two_interests();
-	exclusive();
 }
 
 static void edge_of_reading(void)
@@ -367,25 +327,39 @@ static long kernel_calls(int device)
 void idle(void)
 {
 	int device = open("/dev/vos/network", O_RDWR), pair[2], l = listener(7221);
-	pid_t child[5];
+	struct epoll_event event = { EPOLLIN, {} };
+	int ends[2], set;
+	pid_t child[7];
 	long before;
 	char byte;
+	fd_set reading;
 
 	stream_pair(7222, pair);
-	for (int i = 0; i < 5; i++) {
+	CHECK(!pipe(ends));
+	FD_ZERO(&reading);
+	FD_SET(l, &reading);
+	FD_SET(ends[0], &reading);
+	for (int i = 0; i < 7; i++) {
 		child[i] = fork();
 		if (child[i])
 			continue;
-		struct pollfd look[2] = { { l, POLLIN, 0 }, { pair[1], POLLIN, 0 } };
+		struct pollfd look[3] = { { l, POLLIN, 0 }, { pair[1], POLLIN, 0 },
+					  { ends[0], POLLIN, 0 } };
 		if (i == 0)
-			poll(look, 2, -1);
+			poll(look, 3, -1);
 		else if (i == 1)
 			told(watch(pair[1], EPOLLIN), -1);
 		else if (i == 2)
 			told(watch(l, EPOLLIN | EPOLLET), -1);
 		else if (i == 3)
 			accept(l, NULL, NULL);
-		else if (read(pair[0], &byte, 1) < 0)
+		else if (i == 4) /* of descriptors here and there */
+			select(FD_SETSIZE, &reading, NULL, NULL, NULL);
+		else if (i == 5) {
+			set = watch(ends[0], EPOLLIN);
+			epoll_ctl(set, EPOLL_CTL_ADD, pair[1], &event);
+			told(watch(set, EPOLLIN), -1);
+		} else if (read(pair[0], &byte, 1) < 0)
 			_exit(1);
 		_exit(0);
 	}
@@ -393,10 +367,13 @@ void idle(void)
 	before = kernel_calls(device);
 	nap(1500);
 	CHECK(kernel_calls(device) - before <= 10, "%ld calls", kernel_calls(device) - before);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 7; i++) {
+		CHECK(waitpid(child[i], NULL, WNOHANG) == 0, "sleeper %d", i);
 		kill(child[i], SIGKILL);
 		waitpid(child[i], NULL, 0);
 	}
+	close(ends[0]);
+	close(ends[1]);
 	close(device);
 	close(pair[0]);
 	close(pair[1]);
