@@ -28,11 +28,14 @@ struct FormatCommand: ParsableCommand {
 
 struct LintCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "lint", abstract: "Check that all Swift files are as .swift-format says.")
+    commandName: "lint",
+    abstract: "Check that all Swift files are as .swift-format says, and docs/calls.md as the code."
+  )
 
   func run() throws {
     let workspace = try Workspace()
     try Console.shared.step("lint") { try LintCommand.lint(workspace) }
+    try Console.shared.step("docs/calls.md") { try CallsCommand.check(workspace) }
   }
 
   static func lint(_ workspace: Workspace) throws {

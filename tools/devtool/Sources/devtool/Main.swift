@@ -12,7 +12,7 @@ struct Dev: ParsableCommand {
     subcommands: [
       DemoCommand.self, TestCommand.self, ShellCommand.self, BenchCommand.self, BuildCommand.self,
       LabCommand.self, ProgramsCommand.self, FuzzCommand.self, FormatCommand.self,
-      LintCommand.self, CleanCommand.self, ServeOnce.self,
+      LintCommand.self, CallsCommand.self, CleanCommand.self, ServeOnce.self,
     ])
 
   static func main() {
