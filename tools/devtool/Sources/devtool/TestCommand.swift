@@ -25,7 +25,7 @@ struct TestCommand: ParsableCommand {
   func run() throws {
     let workspace = try Workspace()
     var tally = Tally()
-    if tier != .lab { tally.add(try PackageTests(workspace).run()) }
+    if tier != .lab { tally.add(try PackageTests(workspace, build: !noBuild).run()) }
     if tier != .packages { tally.add(try LabTests(workspace, only: check, build: !noBuild).run()) }
     Console.shared.headline("result")
     for name in tally.skipped { Console.shared.note("skip", name) }
@@ -39,6 +39,7 @@ struct TestCommand: ParsableCommand {
 /// `swift test` of every package of the checkout.
 struct PackageTests {
   let workspace: Workspace
+  let build: Bool
 
   /// Packages with tests, and the scratch folder of each.
   private static let packages = [
@@ -47,7 +48,10 @@ struct PackageTests {
     (path: "guest-kernels/micro", name: "micro guests"),
   ]
 
-  init(_ workspace: Workspace) { self.workspace = workspace }
+  init(_ workspace: Workspace, build: Bool) {
+    self.workspace = workspace
+    self.build = build
+  }
 
   func run() throws -> Tally {
     var tally = Tally()
@@ -59,26 +63,55 @@ struct PackageTests {
       if Interrupts.raised { throw Failure("interrupted") }
     }
     tally.add(try testLibvos())
+    tally.add(try testModule())
     tally.add(try Fuzzing(workspace).test())
     return tally
   }
 
   /// libvos against real programs; the script makes /dev/vos, so only root can run it.
   private func testLibvos() throws -> Tally {
-    let script = workspace.path("guest-kernels/linux/libvos/tests/run")
-    var tally = Tally()
-    guard exists(script) else { return tally }
     guard getuid() == 0 else {
+      var tally = Tally()
       tally.skipped.append("libvos: its tests make /dev/vos, which only root can do")
       return tally
     }
-    let work = workspace.run.appending(path: "libvos-\(getpid())")
+    return try testScript("libvos", "test libvos with real programs")
+  }
+
+  /// vos.ko and the service daemon in two guests under QEMU without KVM: what they need is built.
+  private func testModule() throws -> Tally {
+    var tally = Tally()
+    guard findProgram("qemu-system-x86_64") != nil else {
+      let text = "vos.ko: there is no qemu-system-x86_64 on this machine"
+      if ProcessInfo.processInfo.environment["REQUIRE_LAB"] == "1" {
+        tally.failed.append(text + ", and REQUIRE_LAB=1")
+      } else {
+        tally.skipped.append(text)
+      }
+      return tally
+    }
+    do {
+      for target in build ? [BuildTarget.kernel, .guest] : [] { try target.build(in: workspace) }
+    } catch {
+      guard !Interrupts.raised else { throw error }
+      Console.shared.say("\(error)")
+      tally.failed.append("vos.ko: \(error)")
+      return tally
+    }
+    return try testScript("module", "test vos.ko, local and remote sockets")
+  }
+
+  /// Runs guest-kernels/linux/NAME/tests/run in a folder of its own.
+  private func testScript(_ name: String, _ title: String) throws -> Tally {
+    let script = workspace.path("guest-kernels/linux/\(name)/tests/run")
+    guard exists(script) else { return Tally() }
+    let work = workspace.run.appending(path: "\(name)-\(getpid())")
     try workspace.makeFolder(work)
     defer { try? remove(work) }
-    let log = try workspace.log("test-libvos")
+    let log = try workspace.log("test-\(name)")
     var code: Int32 = 0
     do {
-      try Console.shared.step("test libvos with real programs") {
+      try Console.shared.step(title) {
         try LabKit.run([script.path, work.path], log: log)
       }
     } catch {
@@ -87,7 +120,10 @@ struct PackageTests {
       code = 1
     }
     let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
-    return Tally(scriptOutput: text, suite: "libvos", code: code)
+    let tally = Tally(scriptOutput: text, suite: name, code: code)
+    Console.shared.say(
+      "       \(name): \(tally.passed) passed, \(tally.failed.count) failed (\(log.path))")
+    return tally
   }
 
   private func test(_ path: String, _ name: String) throws -> Tally {
