@@ -78,6 +78,29 @@ struct MicroGuestTests {
     #expect(lines[1].contains("RESULT served \(served)"))
   }
 
+  /// With real-time priority, so that the host takes the processor from neither: a side that spun
+  /// for its answer would hold it for a whole time slice (100 ms) each call.
+  @Test func callsGetOnWhereOnlyOneGuestCanRun() throws {
+    let channel = try MicroChannel()
+    let kernel = try Surroundings.guest("waiting")
+    let guests = [
+      try MicroGuest("asking", kernel: kernel, channel: (channel, .client)),
+      try MicroGuest("answering", kernel: kernel, channel: (channel, .service)),
+    ]
+    let processor = try #require(usableProcessors().first)
+    for guest in guests { try guest.start(on: processor) }
+    for lines in try finishAll(guests) {
+      #expect(passed(lines) == ["waiting"])
+      #expect(lines.contains("RESULT calls 400"))
+      let sleeps = lines.compactMap { line in
+        line.hasPrefix("RESULT sleeps ") ? Int(line.dropFirst(14)) : nil
+      }
+      // Nearly every wait must let the other run; nobody sleeps more often than there is to wait.
+      #expect(sleeps.allSatisfy { (300...402).contains($0) }, "\(sleeps)")
+      #expect(sleeps.count == 1)
+    }
+  }
+
   @Test(
     .enabled(if: usableProcessors().count >= 2, "two processors are needed to spin on"))
   func readsBringTheFilesBytes() throws {

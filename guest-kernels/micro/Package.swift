@@ -52,5 +52,6 @@ let package = Package(
     guest("calls-service"),
     guest("copy-client"),
     guest("copy-service"),
+    guest("waiting"),
   ]
 )

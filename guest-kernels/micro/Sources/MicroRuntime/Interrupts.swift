@@ -28,6 +28,7 @@ public enum Interrupts {
 private enum UserCall {
   static let leave: UInt64 = 0
   static let echo: UInt64 = 1
+  static let sleep: UInt64 = 2
 }
 
 /// All interrupts, exceptions and calls arrive here, from entry.S.
@@ -56,6 +57,13 @@ private func userCalled(_ frame: UnsafeMutablePointer<micro_frame>) {
   switch number {
   case UserCall.leave: micro_leave_user(Int64(bitPattern: argument))
   case UserCall.echo: unsafe frame.pointee.rax = argument &+ 1
+  case UserCall.sleep:
+    // Interrupts are off from the trap to the look, and let in by the sleep itself: none is lost.
+    while micro_counted_interrupts() == argument {
+      micro_wait()
+      micro_interrupts_off()
+    }
+    unsafe frame.pointee.rax = 0
   default: unsafe frame.pointee.rax = .max
   }
 }
@@ -104,6 +112,11 @@ public enum UserMode {
     let address = unsafe UInt64(UInt(bitPattern: unsafeBitCast(entry, to: UnsafeRawPointer.self)))
     return micro_enter_user(
       address, UInt64(UInt(bitPattern: context)), micro_address_of_user_stack_end())
+  }
+
+  /// Sleeps while the interrupts counted by `micro_count_interrupts` are `count`; for ring 3 alone.
+  public static func sleep(whileInterruptsAre count: UInt64) {
+    _ = micro_call(UserCall.sleep, count)
   }
 
   /// Asks ring 0 for `value + 1`; for ring 3 alone.

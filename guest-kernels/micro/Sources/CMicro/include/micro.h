@@ -161,6 +161,13 @@ static inline void micro_count_interrupts(uint64_t address)
 	__atomic_store_n(&micro_interrupt_counter, address, __ATOMIC_RELEASE);
 }
 
+/* The word of micro_count_interrupts. */
+static inline uint64_t micro_counted_interrupts(void)
+{
+	extern uint64_t micro_interrupt_counter;
+	return __atomic_load_n((const uint64_t *)micro_interrupt_counter, __ATOMIC_ACQUIRE);
+}
+
 static inline uint64_t micro_start_info_address(void)
 {
 	extern uint64_t micro_start_info;
