@@ -99,7 +99,10 @@ struct libvos_directory_entry {
 	X(int, epoll_ctl, (int, int, int, void *))                            \
 	X(long, syscall, (long, long, long, long, long, long, long))          \
 	X(void *, mmap64, (void *, size_t, int, int, int, long))              \
-	X(void, __chk_fail, (void))
+	X(void, __chk_fail, (void))                                           \
+	X(long, __read_nocancel, (int, void *, size_t))                       \
+	X(long, __write_nocancel, (int, const void *, size_t))                \
+	X(int, __close_nocancel, (int))
 
 struct libvos_next {
 #define LIBVOS_FIELD(result, name, arguments) result(*_Nonnull name) arguments;
@@ -115,6 +118,47 @@ struct libvos_thunk {
 	void *next;
 };
 extern struct libvos_thunk libvos_thunks[], libvos_thunks_end[];
+
+/*
+ * Functions of the C library that it calls itself, by addresses that no preloaded
+ * library is asked for: Rewrite.swift has their entries jump to ours.
+ */
+struct libvos_detour {
+	const char *_Nonnull name;
+	void *_Nonnull ours;
+	void *_Nullable *_Nonnull next; /* where the way to the function itself is kept */
+};
+extern const struct libvos_detour libvos_detours[];
+extern const size_t libvos_detour_count;
+
+/* Dl_info; of Elf64_Ehdr and Elf64_Phdr what is looked at. */
+struct libvos_dl_info {
+	const char *file;
+	void *base;
+	const char *name;
+	void *address;
+};
+struct libvos_elf_header {
+	uint8_t before[32];
+	uint64_t segments_offset;
+	uint8_t between[14];
+	uint16_t segment_bytes;
+	uint16_t segment_count;
+	uint8_t after[6];
+};
+struct libvos_elf_segment {
+	uint32_t type;
+	uint32_t flags;
+	uint64_t offset;
+	uint64_t address;
+	uint64_t physical;
+	uint64_t file_bytes;
+	uint64_t memory_bytes;
+	uint64_t alignment;
+};
+int dladdr(const void *address, struct libvos_dl_info *info);
+/* thunks.S: a system call by an instruction of our own. */
+long libvos_system_call(long number, long a, long b, long c, long d, long e, long f);
 
 /* libc, called directly: nothing here is defined by libvos. */
 void *dlsym(void *handle, const char *name);
@@ -241,6 +285,7 @@ struct libvos_settings {
 	uint64_t spin_ticks;
 	uint64_t yield_ticks;
 	uint64_t sleep_ticks;
+	uint32_t rewrite;      /* VOS_REWRITE=1: Rewriting.State */
 	uint32_t directory;    /* Paths.swift: what is known of the working directory */
 	int32_t devices[LIBVOS_CHANNELS]; /* descriptor + 1 */
 	const struct vos_waiter *waiter;
@@ -253,6 +298,11 @@ static inline uint64_t *_Nonnull libvos_waiter_word(void)
 	return (uint64_t *)&libvos_settings.waiter;
 }
 #pragma clang assume_nonnull begin
+static inline const struct libvos_detour *libvos_detour_at(int32_t i)
+{
+	return &libvos_detours[i];
+}
+static inline int32_t libvos_detours_made(void) { return (int32_t)libvos_detour_count; }
 static inline struct libvos_next *libvos_real(void) { return &libvos_next; }
 static inline const char *const *libvos_names(void) { return libvos_next_names; }
 static inline struct libvos_thunk *libvos_first_thunk(void) { return libvos_thunks; }

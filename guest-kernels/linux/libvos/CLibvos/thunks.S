@@ -67,6 +67,24 @@ libvos_thunk_body:
 	ret
 	.size libvos_thunk_body, . - libvos_thunk_body
 
+/* Without libc, whose pages may just be being written. Minus a Linux errno is an error. */
+	.text
+	.globl libvos_system_call
+	.hidden libvos_system_call
+	.type libvos_system_call, @function
+libvos_system_call:
+	endbr64
+	mov %rdi, %rax
+	mov %rsi, %rdi
+	mov %rdx, %rsi
+	mov %rcx, %rdx
+	mov %r8, %r10
+	mov %r9, %r8
+	mov 8(%rsp), %r9
+	syscall
+	ret
+	.size libvos_system_call, . - libvos_system_call
+
 	.section libvos_table, "aw", @progbits
 	.globl libvos_thunks
 	.hidden libvos_thunks
@@ -96,12 +114,13 @@ THUNK setrlimit, libvos_hook_limit
 THUNK setrlimit64, libvos_hook_limit
 THUNK prlimit, libvos_hook_all
 THUNK prlimit64, libvos_hook_all
-THUNK fdopen, libvos_hook_first
+/* Streams, which call the C library's own functions. */
+THUNK fdopen, libvos_hook_stream
 THUNK fdopendir, libvos_hook_first
-THUNK dprintf, libvos_hook_first
-THUNK vdprintf, libvos_hook_first
-THUNK __dprintf_chk, libvos_hook_first
-THUNK __vdprintf_chk, libvos_hook_first
+THUNK dprintf, libvos_hook_stream
+THUNK vdprintf, libvos_hook_stream
+THUNK __dprintf_chk, libvos_hook_stream
+THUNK __vdprintf_chk, libvos_hook_stream
 THUNK lockf, libvos_hook_first
 THUNK lockf64, libvos_hook_first
 THUNK preadv2, libvos_hook_first

@@ -69,6 +69,12 @@ public func hookFirst(_ descriptor: Int32) {
   Ownership.giveBack(descriptor)
 }
 
+@c(libvos_hook_stream)
+public func hookStream(_ descriptor: Int32) {
+  makeReady()
+  if !Rewriting.isDone { Ownership.giveBack(descriptor) }
+}
+
 @c(libvos_hook_first_second)
 public func hookFirstSecond(_ first: Int32, _ second: Int32) {
   makeReady()

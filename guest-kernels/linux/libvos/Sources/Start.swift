@@ -37,6 +37,7 @@ public func start(
   let mounts = unsafe readEnvironment(environment)
   let kinds = unsafe libvos_set().pointee.off
   if kinds & VOS_CARRIES_FILES == 0 { keepingErrorNumber { unsafe Mounts.learn(mounts) } }
+  if kinds != VOS_CARRIES_FILES | VOS_CARRIES_SOCKETS { keepingErrorNumber { Rewriting.run() } }
 }
 
 private func resolveThunks() {
@@ -47,7 +48,7 @@ private func resolveThunks() {
   }
 }
 
-/// VOS_FAST, VOS_DEBUG, VOS_SPIN, VOS_YIELD; returns VOS_MOUNTS.
+/// Takes all settings but VOS_MOUNTS, which is returned.
 private func readEnvironment(
   _ environment: UnsafePointer<UnsafePointer<CChar>?>?
 ) -> UnsafePointer<CChar>? {
@@ -66,6 +67,9 @@ private func readEnvironment(
       unsafe settings.pointee.spin_said = number(value) &+ 1
     } else if let value = unsafe value(entry, "VOS_YIELD=") {
       unsafe settings.pointee.yield_said = number(value) &+ 1
+    } else if let value = unsafe value(entry, "VOS_REWRITE=") {
+      let isWanted = unsafe value[0] == CChar(bitPattern: UInt8(ascii: "1"))
+      unsafe settings.pointee.rewrite = isWanted ? Rewriting.State.wanted : Rewriting.State.no
     } else if let value = unsafe value(entry, "VOS_MOUNTS=") {
       unsafe mounts = unsafe value
     }
@@ -130,6 +134,11 @@ public func stop() {
     line.add(channel.fallbackCalls)
   }
   if count == 0 { line.add(", no slice") }
+  switch unsafe libvos_set().pointee.rewrite {
+  case Rewriting.State.done: line.add(", rewritten")
+  case Rewriting.State.refused: line.add(", not rewritten: this C library is not as expected")
+  default: break
+  }
   line.print()
 }
 

@@ -426,7 +426,49 @@ func scribble() {
   }
 }
 
+/// The C library's own calls.
+func streams() {
+  make("probe", 300_000)
+  var bytes = [UInt8](repeating: 0, count: 70_000)
+  let it = fopen(folder + "/probe", "r+")!
+  say("read \(fread(&bytes, 1, 70_000, it)) \(sum(bytes[...])) at \(ftell(it))")
+  fseek(it, -5, SEEK_END)
+  say("end \(fread(&bytes, 1, 10, it)) \(feof(it)) at \(ftell(it))")
+  rewind(it); fputs("hello", it); fflush(it)
+  say("getc \(fgetc(it)) at \(ftell(it)) under it \(lseek(fileno(it), 0, SEEK_CUR))")
+  get(fileno(it), 100)
+  if cdouble_fork() == 0 { get(fileno(it), 20, "child"); exit(0) }
+  waitAll(); get(fileno(it), 20, "parent")
+  fclose(it)
+  let again = fopen(folder + "/probe", "r")!
+  say("again \(fread(&bytes, 1, 5000, again))")
+  fclose(again)
+  // The number means something else now.
+  var ends: [Int32] = [0, 0]
+  pipe(&ends)
+  write(ends[1], "pipe", 4); get(ends[0], 10, "pipe"); close(ends[0]); close(ends[1])
+  let add = fopen(folder + "/probe", "a")!
+  fputs("appended", add); fclose(add)
+  let both = fdopen(file("probe", O_RDWR), "r+")!
+  fseek(both, -8, SEEK_END)
+  say("tail \(fread(&bytes, 1, 100, both)) \(sum(bytes[..<8]))")
+  say(
+    "reopened \(freopen(folder + "/log", "w", both) != nil) \(fputs("new", both)) \(fclose(both))")
+  let listing = opendir(folder)!
+  var names = 0
+  while let entry = readdir(listing) { names += Int(entry.pointee.d_type) & 8 }
+  closedir(listing)
+  say("listing \(names > 0)")
+  let scratch = tmpfile()
+  say("scratch \(fputs("abc", scratch)) \(rewind(scratch)) \(fgetc(scratch))"); fclose(scratch)
+  var hints = addrinfo()
+  var found: UnsafeMutablePointer<addrinfo>?
+  hints.ai_family = AF_INET
+  say("resolver \(getaddrinfo("localhost", "80", &hints, &found))")
+}
+
 switch name {
+case "streams": streams()
 case "scribble": scribble()
 case "waiter": waiter()
 case "files": files()

@@ -38,7 +38,8 @@ extension Options {
       try take(word, &rest)
     }
     guard !rest.isEmpty else {
-      throw UsageError(problem: "no program is named", word: [], advice: "give one after the options")
+      throw UsageError(
+        problem: "no program is named", word: [], advice: "give one after the options")
     }
     command = Array(rest)
     try check()
