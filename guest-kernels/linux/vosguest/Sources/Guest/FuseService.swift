@@ -68,6 +68,7 @@ final class FuseService: ServiceHandler {
   let tables: Mutex<Tables>
   /// Marks this life's handle numbers.
   let life: UInt64
+  private let space = FuseSpace()
   private let region: ChannelRegion
 
   /// `nil` if the directory cannot be opened.
@@ -189,10 +190,16 @@ final class FuseService: ServiceHandler {
     guard isPrivileged(request) else { return Reply(Failure.notPermitted) }
     let call = request.call
     // SAFETY: the window holds `length` and `capacity` bytes; both refuse more.
-    guard var message = unsafe FuseRequest(bytes, length: Int(call.data.length)),
+    guard let message = unsafe FuseRequest(bytes, length: Int(call.data.length)),
       var reply = unsafe FuseReply(bytes, capacity: Int(call.data.capacity))
     else { return Reply(Failure.invalid) }
-    guard let error = perform(&message, &reply) else { return Reply(result: 0) }
+    space.note(message.head.opcode)
+    let result = space.awaited {
+      var (message, room) = (message, reply)
+      defer { reply = room }
+      return perform(&message, &room)
+    }
+    guard let error = result else { return Reply(result: 0) }
     return Reply(0, bytes: reply.finish(unique: message.head.unique, error: error))
   }
 
@@ -223,9 +230,11 @@ final class FuseService: ServiceHandler {
     guard refused == 0 else { return Reply(refused) }
     handle.node.fastWrites.add(1, ordering: .relaxed)
     defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
-    // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
-    return unsafe Reply(
-      kernelRetrying(
-        Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset))
+    let count = space.awaited {
+      // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
+      unsafe kernelRetrying(
+        Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset)
+    }
+    return Reply(count ?? Failure.inputOutput)
   }
 }

@@ -19,6 +19,7 @@ enum Failure {
   static let invalid = -22
   static let tooManyOpen = -24
   static let notTerminal = -25
+  static let noSpace = -28
   static let brokenPipe = -32
   static let range = -34
   static let nameTooLong = -36
