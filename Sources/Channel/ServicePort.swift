@@ -11,6 +11,8 @@ struct ServedSlice {
   var isLive = false
   /// Calls of an earlier generation are still being executed.
   var isDraining = false
+  /// Where the next scan of its slots begins, so that no slot starves another.
+  var nextSlot = 0
   /// The sequence each slot was last served with; `nothing` before the first.
   var served = InlineArray<64, UInt32>(repeating: ServedSlice.nothing)
 
@@ -28,9 +30,14 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
 
   public let region: ChannelRegion
   @unsafe private let slices: UnsafeMutablePointer<ServedSlice>
-  /// Where the next scan goes on, so that no slice or slot starves another.
+  /// Whose turn it is, so that no slice starves another; and how many calls its turn still has.
   private var nextSlice = 0
-  private var nextSlot = 0
+  private var callsLeft = 1
+  /// Calls of a turn: one while several slices have work, so that none waits for another's dozens; up
+  /// to `longestTurn` while only `busiest` has, which spares it a look at all the others each time.
+  private var turn = 1
+  private var busiest = -1
+  private static let longestTurn = 64
   /// Where calls are dense the line so many slots on is fetched while this one is served.
   private static let lead = 4
 
@@ -130,21 +137,48 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   /// without any. Calls that are not valid are refused on the spot; `refused` counts events due.
   public mutating func next(refused: (Int, Int) -> Void = { _, _ in }) -> Request? {
     for _ in 0...region.geometry.sliceCount {
-      // SAFETY: `nextSlice` stays below the slice count.
-      if unsafe slices[nextSlice].isLive {
-        let memory = region.slice(nextSlice)
-        let limit = memory.slotLimit
-        while nextSlot < limit {
-          let slot = nextSlot
-          nextSlot += 1
-          if let request = take(slot, memory, refused) { return request }
-        }
+      if callsLeft > 0, let request = nextOfSlice(refused) {
+        callsLeft -= 1
+        return request
       }
-      nextSlot = 0
-      nextSlice += 1
-      if nextSlice == region.geometry.sliceCount { nextSlice = 0 }
+      endTurn()
     }
     return nil
+  }
+
+  private mutating func nextOfSlice(_ refused: (Int, Int) -> Void) -> Request? {
+    // SAFETY (all of this function): `nextSlice` stays below the slice count.
+    guard unsafe slices[nextSlice].isLive else { return nil }
+    let memory = region.slice(nextSlice)
+    let limit = memory.slotLimit
+    var slot = unsafe slices[nextSlice].nextSlot
+    for _ in 0..<limit {
+      if slot >= limit { slot = 0 }
+      let candidate = slot
+      slot += 1
+      guard let request = take(candidate, memory, refused) else { continue }
+      unsafe slices[nextSlice].nextSlot = slot
+      noteBusy()
+      return request
+    }
+    return nil
+  }
+
+  private mutating func noteBusy() {
+    guard busiest != nextSlice else { return }
+    busiest = nextSlice
+    turn = 1
+    callsLeft = 1
+  }
+
+  private mutating func endTurn() {
+    nextSlice += 1
+    if nextSlice == region.geometry.sliceCount { nextSlice = 0 }
+    callsLeft = 1
+    // It comes round again, and nobody else had a call meanwhile.
+    guard nextSlice == busiest else { return }
+    turn = min(turn * 2, Self.longestTurn)
+    callsLeft = turn
   }
 
   private mutating func take(
