@@ -58,9 +58,7 @@ private func runAgent(_ name: String) -> Int32 {
     return fail(why.isEmpty ? "/dev/vos/\(name) is no control channel" : why)
   }
   guard let agent = Agent() else { return fail("cannot create an epoll") }
-  let loop = ServiceLoop(
-    device, agent, threads: agentThreads,
-    patience: ServiceLoop.Patience(lowest: 0, highest: 0, yields: 0))
+  let loop = ServiceLoop(device, agent, threads: agentThreads, limits: Patience.none)
   agent.start(loop)
   loop.run()
   return fail("/dev/vos/\(name) is gone")

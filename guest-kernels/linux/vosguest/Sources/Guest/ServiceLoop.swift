@@ -21,7 +21,7 @@ protocol ServiceHandler: AnyObject, Sendable {
 
 /// Serves a channel: one thread at a time polls (the leader). A call that may block it executes
 /// itself only if another thread can take the lead; threads are started up to a bound for that, and
-/// beyond it calls are queued for whoever is done first. So there is always one that polls: a disk
+/// beyond it calls are queued for whoever is done first; they end when they were idle for long. So there is always one that polls: a disk
 /// that hangs holds neither other calls that never block, nor deaths of slices, nor the heartbeat,
 /// which says that the daemon lives and not how its disk is.
 ///
@@ -29,13 +29,6 @@ protocol ServiceHandler: AnyObject, Sendable {
 @safe
 final class ServiceLoop: @unchecked Sendable {
   // @unchecked: `port` and the counters belong to the leader, who holds `lead`.
-
-  /// How long to poll before sleeping; adapts between `lowest` and `highest`.
-  struct Patience {
-    var lowest: UInt32 = 200
-    var highest: UInt32 = 20000
-    var yields: UInt32 = 20
-  }
 
   /// Most milliseconds of a sleep, which is also the heartbeat's period at rest.
   private static let napMilliseconds: Int32 = 100
@@ -46,42 +39,42 @@ final class ServiceLoop: @unchecked Sendable {
   private struct Pool {
     /// Threads there are, the leader among them.
     var threads = 1
-    /// Those that wait for the lead, or are about to.
+    /// Those that wait for the lead, or are about to, and are not to have it next.
     var followers = 0
-    /// Calls that no thread was free for, oldest first: at most one of each slot.
-    var queue: [Request] = []
+    /// Calls that no thread was free for: at most one of each slot.
+    var queue: CallQueue<Request>
   }
 
   let device: any ServiceDevice
   private let handler: any ServiceHandler
-  private let patience: Patience
   private let lead = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private var port: ServicePort
   private let completer: ServiceCompleter
   private let events: Mutex<EventProducer>
-  private let pool = Mutex(Pool())
+  private let pool: Mutex<Pool>
   private let stopping = Atomic<Bool>(false)
   private let running = Atomic<Int>(0)
   private var dying: [(slice: Int, generation: UInt32)] = []
-  private var budget: UInt32
-  private var idle: UInt32 = 0
+  private var patience: Patience
   private var looks: UInt32 = 0
   private var lastBeat: UInt64 = 0
   private let threads: Int
-  private let spins: Bool
+  private let idleSeconds: Int
 
-  /// - Parameter threads: most threads, of which one polls; with 1 that one executes all calls.
+  /// - Parameters:
+  ///   - threads: most threads, of which one polls; with 1 that one executes all calls.
+  ///   - idleSeconds: after so long a thread that has nothing to do ends.
+  ///   - limits: how long it may look for work before it sleeps.
   init(
     _ device: any ServiceDevice, _ handler: any ServiceHandler, threads: Int = 1,
-    patience: Patience = Patience()
+    idleSeconds: Int = 10, limits: WaitPolicy.Limits = Patience.limits()
   ) {
     self.device = device
     self.handler = handler
     self.threads = threads
-    self.patience = patience
-    // On one processor a poll only keeps the others from working.
-    spins = sysconf(Int32(_SC_NPROCESSORS_ONLN)) > 1
-    budget = patience.lowest
+    self.idleSeconds = idleSeconds
+    patience = Patience(limits)
+    pool = Mutex(Pool(queue: CallQueue(slices: device.region.geometry.sliceCount)))
     port = ServicePort(region: device.region)
     completer = port.completer
     events = Mutex(EventProducer(region: device.region))
@@ -125,13 +118,13 @@ final class ServiceLoop: @unchecked Sendable {
     device.ring(VOS_PEER_CLIENT)
   }
 
-  /// Leads until the end; called and left with the lead.
+  /// Leads until the end, or until this thread is one too many; called with the lead.
   private func serve() {
     while !stopping.load(ordering: .acquiring) {
       if let request = nextRequest() {
-        noteWork()
+        patience.found()
         if threads > 1, handler.mayBlock(request.call) {
-          pass(request)
+          guard pass(request) else { return }
         } else {
           execute(request)
         }
@@ -151,7 +144,8 @@ final class ServiceLoop: @unchecked Sendable {
     case here  // there are no threads to have
   }
 
-  private func pass(_ request: Request) {
+  /// False if this thread is to end.
+  private func pass(_ request: Request) -> Bool {
     switch way(for: request) {
     case .later: break
     case .here: execute(request)
@@ -160,30 +154,34 @@ final class ServiceLoop: @unchecked Sendable {
       unsafe pthread_mutex_unlock(lead)
       execute(request)
       while let next = nextQueued() { execute(next) }
-      follow()
+      return follow()
     }
+    return true
   }
 
   private func way(for request: Request) -> Way {
     pool.withLock { pool in
-      if pool.followers > 0 { return .elsewhere }
-      if pool.threads < threads, startFollower() {
-        pool.threads += 1
-        pool.followers += 1
+      if pool.followers > 0 || addFollower(&pool) {
+        pool.followers -= 1
+        pool.queue.note(request.slice)
         return .elsewhere
       }
       guard pool.threads > 1 else { return .here }
-      pool.queue.append(request)
+      pool.queue.append(request, of: request.slice)
       return .later
     }
   }
 
+  private func addFollower(_ pool: inout Pool) -> Bool {
+    guard pool.threads < threads, startFollower() else { return false }
+    pool.threads += 1
+    pool.followers += 1
+    return true
+  }
+
   private func startFollower() -> Bool {
     running.add(1, ordering: .relaxed)
-    let isStarted = System.startThread {
-      self.follow()
-      self.serve()
-    }
+    let isStarted = System.startThread { if self.follow() { self.serve() } }
     if !isStarted { running.subtract(1, ordering: .relaxed) }
     return isStarted
   }
@@ -192,18 +190,36 @@ final class ServiceLoop: @unchecked Sendable {
   /// moment: nothing is queued that nobody will look at.
   private func nextQueued() -> Request? {
     pool.withLock { pool in
-      guard pool.queue.isEmpty else { return pool.queue.removeFirst() }
+      if let call = pool.queue.take() { return call }
       pool.followers += 1
       return nil
     }
   }
 
-  /// Waits for the lead.
-  private func follow() {
-    // SAFETY: `lead` is initialized, and this thread does not hold it.
-    unsafe pthread_mutex_lock(lead)
-    pool.withLock { $0.followers -= 1 }
+  /// Waits for the lead. False, once there is one follower too many for long: it is to end.
+  private func follow() -> Bool {
+    while true {
+      var end = timespec()
+      // SAFETY: a local that the call fills; `lead` is initialized, and this thread does not hold it.
+      unsafe clock_gettime(CLOCK_REALTIME, &end)
+      end.tv_sec += idleSeconds
+      if unsafe pthread_mutex_timedlock(lead, &end) == 0 { return true }
+      // With none left it is the one that the leader goes away for.
+      let isSpare = pool.withLock { pool in
+        guard pool.followers > 0 else { return false }
+        pool.followers -= 1
+        pool.threads -= 1
+        return true
+      }
+      if isSpare {
+        running.subtract(1, ordering: .releasing)
+        return false
+      }
+    }
   }
+
+  /// How many threads there are.
+  var threadCount: Int { pool.withLock { $0.threads } }
 
   private func nextRequest() -> Request? {
     looks &+= 1
@@ -220,24 +236,20 @@ final class ServiceLoop: @unchecked Sendable {
     }
   }
 
-  private func noteWork() {
-    if idle > 0 { budget = min(budget &* 2, patience.highest) }
-    idle = 0
-  }
-
   /// Nothing to do: pause, yield or sleep. False if the device is gone.
   private func rest() -> Bool {
-    idle += 1
-    if spins, idle < budget {
+    switch patience.next() {
+    case .spin:
       vos_pause()
       return true
-    }
-    if idle < (spins ? budget : 0) + patience.yields {
+    case .yield:
       sched_yield()
       return true
+    case .sleep: return sleep()
     }
-    budget = max(budget / 2, patience.lowest)
-    idle = 0
+  }
+
+  private func sleep() -> Bool {
     upkeep()
     guard port.prepareToSleep() else { return true }
     let here = device.wait(milliseconds: dying.isEmpty ? Self.napMilliseconds : 1)

@@ -41,7 +41,7 @@ final class Hanging: ServiceHandler {
   init() throws {
     channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
     channel.giveOut(0)
-    served = try Served(channel, threads: Self.threads) { _ in Hanging() }
+    served = try Served(channel, threads: Self.threads, idleSeconds: 1) { _ in Hanging() }
     caller = Caller(channel)
   }
 
@@ -91,5 +91,19 @@ final class Hanging: ServiceHandler {
         #expect(try caller.wait(ticket).result == (index % 4 == 0 ? 7 : 8))
       }
     }
+  }
+
+  /// Threads that have nothing to do end, and come back when there is work.
+  @Test func idleThreadsEnd() throws {
+    defer { served.stop() }
+    for _ in 0..<2 {
+      let hanging = try (0..<6).map { _ in try caller.post(VOS_CALL_FUSE, 1) }
+      #expect(comes { served.handler.now == Self.threads - 1 })
+      #expect(served.loop.threadCount == Self.threads)
+      served.handler.letGo(hanging.count)
+      for ticket in hanging { #expect(try caller.wait(ticket).result == 8) }
+      #expect(comes { served.loop.threadCount == 1 })
+    }
+    #expect(try caller.call(VOS_CALL_NULL).result == 7)
   }
 }

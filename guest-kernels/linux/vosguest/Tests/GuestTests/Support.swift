@@ -15,12 +15,14 @@ final class Served<Handler: ServiceHandler>: @unchecked Sendable {
   private let ended = DispatchSemaphore(value: 0)
 
   init(
-    _ channel: MemoryChannel, threads: Int = 1, _ make: (ChannelRegion) -> Handler?
+    _ channel: MemoryChannel, threads: Int = 1, idleSeconds: Int = 10,
+    _ make: (ChannelRegion) -> Handler?
   ) throws {
     self.channel = channel
     guard let handler = make(channel.region) else { throw Missing() }
     self.handler = handler
-    loop = ServiceLoop(MemoryChannel.Service(channel), handler, threads: threads)
+    loop = ServiceLoop(
+      MemoryChannel.Service(channel), handler, threads: threads, idleSeconds: idleSeconds)
     let (loop, ended) = (loop, ended)
     System.startThread {
       loop.run()

@@ -24,6 +24,9 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+/* The processor's time-stamp counter. */
+static inline uint64_t guest_ticks(void) { return __builtin_ia32_rdtsc(); }
+
 /* A system call; minus the errno where it fails. */
 long guest_call(long number, long a, long b, long c, long d, long e, long f);
 
