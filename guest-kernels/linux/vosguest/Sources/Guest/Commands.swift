@@ -98,10 +98,8 @@ private func serve(_ name: String, export: String?) -> Int32 {
 private func forward(_ name: String, mount path: String) -> Int32 {
   let (device, why) = ModuleClient.open(name)
   guard let device else { return fail(why) }
-  // Nothing is mounted before somebody serves it: who looks earlier sees an empty directory
-  // instead of waiting.
-  while device.serviceLife == nil { System.sleep(milliseconds: 20) }
-  // What a forwarder that died has left: a mount that nobody answers for.
+  // Mounted at once, before anybody serves it: who looks earlier waits for the service. What a
+  // forwarder that died has left is a mount that nobody answers for.
   FileForwarder.unmount(path)
   switch FileForwarder.mount(at: path, name: name) {
   case .failure(let error): return fail("cannot mount \(path): errno \(-error)")

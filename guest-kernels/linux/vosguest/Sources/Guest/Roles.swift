@@ -23,7 +23,22 @@ enum Roles {
       let export = domain.channels.first { $0.role == .service && $0.carries == .files }?.export
       guard mount(storage, at: export ?? "/export") else { return nil }
     }
+    for path in remotePaths(domain) { cover(path) }
     return domain.channels.compactMap(daemon)
+  }
+
+  /// Where this domain sees another's files.
+  private static func remotePaths(_ domain: DomainDescription) -> [String] {
+    domain.channels.filter { $0.carries == .files && $0.role == .client }.map {
+      $0.mount ?? "/storage"
+    }
+  }
+
+  /// Puts an empty read-only file system below a remote one: should that be missing for a moment,
+  /// nothing is written to a directory of this domain's own, to be lost from sight afterwards.
+  private static func cover(_ path: String) {
+    Setup.mount(
+      "none", path, "tmpfs", "mode=0555,size=4k", flags: Int(MS_RDONLY | MS_NOSUID | MS_NODEV))
   }
 
   private static func daemon(_ channel: DomainDescription.Channel) -> Daemon? {
@@ -54,24 +69,22 @@ enum Roles {
 
   /// Writes down which prefixes of paths are remote: libvos reads it when a program starts.
   static func tellMounts(_ domain: DomainDescription) {
-    let paths = domain.channels.filter { $0.carries == .files && $0.role == .client }.map {
-      $0.mount ?? "/storage"
-    }
     // SAFETY: static text, NUL-terminated.
     _ = unsafe mkdir("/run/vos", 0o755)
     // Also an empty list: then nothing is.
-    Descriptor.write(paths.map { $0 + "\n" }.joined(), to: "/run/vos/mounts")
+    Descriptor.write(remotePaths(domain).map { $0 + "\n" }.joined(), to: "/run/vos/mounts")
   }
 
-  /// Waits a little for remote file systems: whoever is let in by the agent expects them.
+  /// Waits until remote file systems are in place: whoever is let in by the agent expects them. They
+  /// need nobody else for that; should one not come, somebody must be let in to see why.
   static func awaitMounts(_ domain: DomainDescription) {
-    for channel in domain.channels where channel.carries == .files && channel.role == .client {
-      let path = channel.mount ?? "/storage"
-      _ = wait(milliseconds: 10000) {
+    for path in remotePaths(domain) {
+      let isThere = wait(milliseconds: patienceMilliseconds) {
         // No stat: it would wait for the service.
         String(decoding: Descriptor.contents(of: "/proc/mounts") ?? [], as: UTF8.self)
           .contains(" \(path) fuse.vos ")
       }
+      if !isThere { System.log("\(path) is not mounted") }
     }
   }
 

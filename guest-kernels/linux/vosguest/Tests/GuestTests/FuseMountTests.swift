@@ -3,6 +3,7 @@ import CGuest
 import CVosABI
 import Channel
 import Foundation
+import Synchronization
 import Testing
 
 @testable import Guest
@@ -62,6 +63,37 @@ final class Mounted {
 
 @Suite(.serialized, .enabled(if: canMount, "needs root and /dev/fuse"))
 struct FuseMountTests {
+  /// Nobody sees what lies below the mount, however late the service is.
+  @Test func aMountWaitsForItsService() throws {
+    let export = try scratchFolder()
+    let mount = try scratchFolder()
+    try shell("echo remote > \(export)/x; echo local > \(mount)/x")
+    let channel = try the(MemoryChannel(carries: VOS_CARRIES_FILES))
+    channel.giveOut(1)
+    let fuse = try the(FileForwarder.mount(at: mount, name: "test").descriptor)
+    let forwarder = FileForwarder(
+      MemoryChannel.Client(channel, slice: 1), fuse: fuse, mountedAt: mount)
+    let ended = DispatchSemaphore(value: 0)
+    System.startThread {
+      forwarder.run(threads: 2)
+      ended.signal()
+    }
+    let isRead = DispatchSemaphore(value: 0)
+    let text = Mutex("")
+    System.startThread {
+      let got = (try? shell("cat \(mount)/x")) ?? "nothing"
+      text.withLock { $0 = got }
+      isRead.signal()
+    }
+    #expect(isRead.wait(timeout: .now() + 0.5) == .timedOut)
+    let served = try Served(channel, threads: 2) { FuseService(region: $0, export: export) }
+    #expect(isRead.wait(timeout: .now() + 20) == .success)
+    #expect(text.withLock { $0 } == "remote\n")
+    try shell("umount \(mount) || umount -l \(mount)")
+    ended.wait()
+    served.stop()
+  }
+
   @Test func ordinaryProgramsWork() throws {
     let it = try Mounted()
     defer { it.end() }
