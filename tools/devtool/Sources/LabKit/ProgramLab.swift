@@ -136,7 +136,7 @@ public struct ProgramLab {
         cmdline: console=ttyS0 quiet panic=-1
         memory: 256MiB
         devices: ["0000:01:00.0"]
-        modules: [e1000e]
+        modules: [\(options.withPeer ? "virtio_pci, virtio_net" : "e1000e")]
         serves: sockets
         network: {address: \(LabMachine.guestAddress), gateway: \(LabMachine.gateway)}
       storage:
@@ -197,7 +197,7 @@ public struct ProgramLab {
       "disk=$(basename /sys/bus/pci/devices/\(LabMachine.peerDevice)/nvme/nvme*)n1; "
         + "mount -t ext4 -o noatime /dev/$disk \(root) && mount -t proc proc \(root)/proc && "
         + "mount -t devtmpfs devtmpfs \(root)/dev && mount -t tmpfs tmpfs \(root)/tmp && "
-        + "nic=$(basename /sys/bus/pci/devices/0000:00:06.0/net/*) && "
+        + "nic=$(basename /sys/bus/pci/devices/0000:00:06.0/virtio*/net/*) && "
         + "ip addr add \(ProgramLab.peerAddress)/24 dev $nic && "
         + "ip addr add \(LabMachine.serverAddress)/24 dev $nic && ip link set $nic up && "
         + "busybox httpd -p \(LabMachine.serverAddress):80 -h /vos/out/programs")
