@@ -30,6 +30,15 @@ struct libvos_many_messages {
 	struct libvos_message message;
 	uint32_t length;
 };
+struct libvos_interest { /* pollfd */
+	int32_t descriptor;
+	int16_t events;
+	int16_t found;
+};
+struct libvos_status { /* struct stat: what is looked at */
+	uint64_t device;
+	uint64_t rest[17];
+};
 struct libvos_control {
 	size_t length; /* with this header */
 	int32_t level;
@@ -82,6 +91,16 @@ struct libvos_directory_entry {
 	X(long, sendto, (int, const void *, size_t, int, const void *, unsigned)) \
 	X(long, recvmsg, (int, struct libvos_message *, int))                 \
 	X(long, sendmsg, (int, const struct libvos_message *, int))           \
+	X(int, recvmmsg, (int, struct libvos_many_messages *, unsigned, int, void *)) \
+	X(int, sendmmsg, (int, struct libvos_many_messages *, unsigned, int))  \
+	X(long, preadv64, (int, const struct libvos_vector *, int, long))     \
+	X(long, pwritev64, (int, const struct libvos_vector *, int, long))    \
+	X(long, preadv64v2, (int, const struct libvos_vector *, int, long, int)) \
+	X(long, pwritev64v2, (int, const struct libvos_vector *, int, long, int)) \
+	X(int, poll, (struct libvos_interest *, unsigned long, int))          \
+	X(int, ppoll, (struct libvos_interest *, unsigned long, const struct libvos_time *, const void *)) \
+	X(void, sync, (void))                                                 \
+	X(int, syncfs, (int))                                                 \
 	X(int, socket, (int, int, int))                                       \
 	X(int, accept, (int, void *, void *))                                 \
 	X(int, accept4, (int, void *, void *, int))                           \
@@ -165,6 +184,8 @@ void *dlsym(void *handle, const char *name);
 int *_Nonnull __errno_location(void);
 int getpid(void);
 int sched_yield(void);
+int fsync(int descriptor);
+int fstat(int descriptor, struct libvos_status *status);
 int munmap(void *address, size_t length);
 int madvise(void *address, size_t length, int advice);
 int sigprocmask(int how, const struct libvos_signals *set, struct libvos_signals *old);

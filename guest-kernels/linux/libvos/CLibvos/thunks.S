@@ -123,10 +123,6 @@ THUNK __dprintf_chk, libvos_hook_stream
 THUNK __vdprintf_chk, libvos_hook_stream
 THUNK lockf, libvos_hook_first
 THUNK lockf64, libvos_hook_first
-THUNK preadv2, libvos_hook_first
-THUNK pwritev2, libvos_hook_first
-THUNK preadv64v2, libvos_hook_first
-THUNK pwritev64v2, libvos_hook_first
 THUNK sendfile, libvos_hook_first_second
 THUNK sendfile64, libvos_hook_first_second
 THUNK copy_file_range, libvos_hook_first_third
@@ -138,8 +134,7 @@ THUNK mmap64, libvos_hook_fifth
 THUNK chdir, libvos_hook_directory
 THUNK fchdir, libvos_hook_directory
 
-/* Descriptors in messages; system calls by number. */
-THUNK sendmmsg, libvos_hook_messages
+/* System calls by number. */
 THUNK syscall, libvos_hook_syscall
 
 	.section libvos_table, "aw", @progbits

@@ -12,7 +12,9 @@ internal import CVosABI
 private func opened(
   _ descriptor: Int32, _ directory: Int32, _ path: UnsafePointer<CChar>?, _ flags: Int32
 ) -> Int32 {
-  guard descriptor > 2, unsafe Paths.looksRemote(directory, path) else { return descriptor }
+  guard descriptor > 2, Limits.allowFiles, unsafe Paths.looksRemote(directory, path) else {
+    return descriptor
+  }
   // Appending, direct and synchronous files have rules at the kernel that a slot does not carry.
   let kernelOnly =
     Linux.append | Linux.direct | Linux.dataSync | Linux.directory | Linux.path

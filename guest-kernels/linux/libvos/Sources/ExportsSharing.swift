@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-public import CLibvos
+internal import CLibvos
 internal import CVosABI
 
 // Calls after which a descriptor has a second owner or the kernel's own view of it counts.
@@ -99,19 +99,6 @@ public func hookFifth(_ a: Int, _ b: Int, _ c: Int, _ d: Int, _ descriptor: Int3
 public func hookDirectory() {
   makeReady()
   Paths.forgetWorkingDirectory()
-}
-
-@c(libvos_hook_messages)
-public func hookMessages(
-  _ descriptor: Int32, _ messages: UnsafePointer<libvos_many_messages>?, _ count: UInt32
-) {
-  makeReady()
-  guard let messages = unsafe messages, count <= 1024 else { return }
-  for index in 0..<Int(count) {
-    unsafe Sharing.giveBackPassed(
-      in: UnsafePointer(
-        UnsafeRawPointer(messages + index).assumingMemoryBound(to: libvos_message.self)))
-  }
 }
 
 /// Descriptors and offsets are changed behind libc's names: those concerned go back.

@@ -77,6 +77,91 @@ public func pwrite(
   unsafe pwrite64(descriptor, buffer, count, offset)
 }
 
+@c(preadv64)
+public func preadv64(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int
+) -> Int {
+  if Hot.isRemote(descriptor),
+    let moved = unsafe Files.pread(descriptor, vectors, Int(count), at: offset)
+  {
+    return moved
+  }
+  return unsafe real().pointee.preadv64(descriptor, vectors, count, offset)
+}
+
+@c(preadv)
+public func preadv(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int
+) -> Int {
+  unsafe preadv64(descriptor, vectors, count, offset)
+}
+
+@c(pwritev64)
+public func pwritev64(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int
+) -> Int {
+  if Hot.isRemote(descriptor),
+    let moved = unsafe Files.pwrite(descriptor, vectors, Int(count), at: offset)
+  {
+    return moved
+  }
+  return unsafe real().pointee.pwritev64(descriptor, vectors, count, offset)
+}
+
+@c(pwritev)
+public func pwritev(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int
+) -> Int {
+  unsafe pwritev64(descriptor, vectors, count, offset)
+}
+
+/// The forms with flags: without any, what they do is known; offset -1 is the descriptor's own.
+@c(preadv64v2)
+public func preadv64v2(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int,
+  _ flags: Int32
+) -> Int {
+  if Hot.isRemote(descriptor) {
+    if flags == 0 {
+      return unsafe offset == -1
+        ? readv(descriptor, vectors, count) : preadv64(descriptor, vectors, count, offset)
+    }
+    Ownership.giveBack(descriptor)
+  }
+  return unsafe real().pointee.preadv64v2(descriptor, vectors, count, offset, flags)
+}
+
+@c(preadv2)
+public func preadv2(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int,
+  _ flags: Int32
+) -> Int {
+  unsafe preadv64v2(descriptor, vectors, count, offset, flags)
+}
+
+@c(pwritev64v2)
+public func pwritev64v2(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int,
+  _ flags: Int32
+) -> Int {
+  if Hot.isRemote(descriptor) {
+    if flags == 0 {
+      return unsafe offset == -1
+        ? writev(descriptor, vectors, count) : pwritev64(descriptor, vectors, count, offset)
+    }
+    Ownership.giveBack(descriptor)
+  }
+  return unsafe real().pointee.pwritev64v2(descriptor, vectors, count, offset, flags)
+}
+
+@c(pwritev2)
+public func pwritev2(
+  _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int32, _ offset: Int,
+  _ flags: Int32
+) -> Int {
+  unsafe pwritev64v2(descriptor, vectors, count, offset, flags)
+}
+
 @c(lseek64)
 public func lseek64(_ descriptor: Int32, _ offset: Int, _ whence: Int32) -> Int {
   if Hot.isRemote(descriptor), let place = Files.seek(descriptor, offset, whence) { return place }
@@ -104,64 +189,10 @@ public func send(
   return unsafe real().pointee.send(descriptor, buffer, count, flags)
 }
 
-@c(recvfrom)
-public func recvfrom(
-  _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ flags: Int32,
-  _ address: UnsafeMutableRawPointer?, _ length: UnsafeMutableRawPointer?
-) -> Int {
-  if unsafe address == nil { return unsafe recv(descriptor, buffer, count, flags) }
-  return unsafe real().pointee.recvfrom(descriptor, buffer, count, flags, address, length)
-}
-
-@c(sendto)
-public func sendto(
-  _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ flags: Int32,
-  _ address: UnsafeRawPointer?, _ length: UInt32
-) -> Int {
-  if unsafe address == nil { return unsafe send(descriptor, buffer, count, flags) }
-  return unsafe real().pointee.sendto(descriptor, buffer, count, flags, address, length)
-}
-
-@c(recvmsg)
-public func recvmsg(
-  _ descriptor: Int32, _ message: UnsafeMutablePointer<libvos_message>?, _ flags: Int32
-) -> Int {
-  if Hot.isRemote(descriptor), let message = unsafe message, let entry = Entry(descriptor),
-    entry.load().isStream, unsafe message.pointee.name == nil,
-    unsafe message.pointee.control == nil || message.pointee.control_length == 0,
-    let moved = unsafe Hot.read(
-      descriptor, message.pointee.vectors, Int(truncatingIfNeeded: message.pointee.vector_count),
-      flags: flags)
-  {
-    unsafe message.pointee.control_length = 0
-    unsafe message.pointee.flags = 0
-    return moved
-  }
-  return unsafe real().pointee.recvmsg(descriptor, message, flags)
-}
-
-@c(sendmsg)
-public func sendmsg(
-  _ descriptor: Int32, _ message: UnsafePointer<libvos_message>?, _ flags: Int32
-) -> Int {
-  if let message = unsafe message {
-    unsafe Sharing.giveBackPassed(in: message)
-    if Hot.isRemote(descriptor), unsafe message.pointee.name == nil,
-      unsafe message.pointee.control == nil || message.pointee.control_length == 0,
-      let moved = unsafe Hot.write(
-        descriptor, message.pointee.vectors, Int(truncatingIfNeeded: message.pointee.vector_count),
-        flags: flags)
-    {
-      return moved
-    }
-  }
-  return unsafe real().pointee.sendmsg(descriptor, message, flags)
-}
-
 // What programs built with _FORTIFY_SOURCE call: the same, once the buffer is large enough.
 
 /// Ends the program, as libc does, if it would write beyond its buffer.
-private func demand(_ count: Int, fits room: Int) {
+func demand(_ count: Int, fits room: Int) {
   // SAFETY: libc's own function, found at the start.
   if UInt(bitPattern: count) > UInt(bitPattern: room) { unsafe real().pointee.__chk_fail() }
 }
@@ -195,13 +226,4 @@ public func recvChecked(
 ) -> Int {
   demand(count, fits: room)
   return unsafe recv(descriptor, buffer, count, flags)
-}
-
-@c(__recvfrom_chk)
-public func recvfromChecked(
-  _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ room: Int,
-  _ flags: Int32, _ address: UnsafeMutableRawPointer?, _ length: UnsafeMutableRawPointer?
-) -> Int {
-  demand(count, fits: room)
-  return unsafe recvfrom(descriptor, buffer, count, flags, address, length)
 }

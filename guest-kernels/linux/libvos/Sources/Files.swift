@@ -41,16 +41,34 @@ enum Files {
   }
 
   static func pread(
+    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, at offset: Int
+  ) -> Int? {
+    // SAFETY: the program's own vector, or one of ours that outlives the call.
+    guard let cursor = unsafe Cursor(vectors, count), let entry = owned(descriptor, at: offset)
+    else { return nil }
+    let (moved, lost) = read(descriptor, entry, at: offset, cursor)
+    if lost { Ownership.lose(descriptor) }
+    return moved
+  }
+
+  static func pwrite(
+    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, at offset: Int
+  ) -> Int? {
+    // SAFETY: as above.
+    guard let cursor = unsafe Cursor(vectors, count), let entry = owned(descriptor, at: offset)
+    else { return nil }
+    let (moved, lost) = write(descriptor, entry, at: offset, cursor)
+    if lost { Ownership.lose(descriptor) }
+    return moved
+  }
+
+  /// The same with one buffer.
+  static func pread(
     _ descriptor: Int32, into buffer: UnsafeMutableRawPointer?, _ count: Int, at offset: Int
   ) -> Int? {
     // SAFETY: the program's buffer, as it gave it; the vector lives as long as the call.
     var vector = unsafe libvos_vector(base: buffer, length: count)
-    guard let cursor = unsafe Cursor(&vector, 1), let entry = owned(descriptor, at: offset) else {
-      return nil
-    }
-    let (moved, lost) = read(descriptor, entry, at: offset, cursor)
-    if lost { Ownership.lose(descriptor) }
-    return moved
+    return unsafe pread(descriptor, &vector, 1, at: offset)
   }
 
   static func pwrite(
@@ -59,12 +77,7 @@ enum Files {
     // SAFETY: as above; a write only reads the buffer.
     var vector = unsafe libvos_vector(
       base: UnsafeMutableRawPointer(mutating: buffer), length: count)
-    guard let cursor = unsafe Cursor(&vector, 1), let entry = owned(descriptor, at: offset) else {
-      return nil
-    }
-    let (moved, lost) = write(descriptor, entry, at: offset, cursor)
-    if lost { Ownership.lose(descriptor) }
-    return moved
+    return unsafe pwrite(descriptor, &vector, 1, at: offset)
   }
 
   /// The entry, if it is an attached file's and the offset one that its word could hold.

@@ -27,6 +27,9 @@ enum Linux {
   static let messageDontWait: Int32 = 0x40
   static let messageNoSignal: Int32 = 0x4000
   static let messageMore: Int32 = 0x8000
+  static let messageWaitForOne: Int32 = 0x10000
+  /// What msg_flags may say of a datagram: MSG_OOB, MSG_CTRUNC, MSG_TRUNC, MSG_EOR.
+  static let messageResults: Int32 = 0x1 | 0x8 | 0x20 | 0x80
 
   /// The most that one read or write moves (MAX_RW_COUNT).
   static let transferLimit = 0x7fff_f000

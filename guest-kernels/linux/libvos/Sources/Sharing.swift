@@ -155,4 +155,8 @@ enum Limits {
   static var allowSockets: Bool {
     unsafe libvos_set().pointee.off & VOS_CARRIES_SOCKETS == 0
   }
+
+  static var allowFiles: Bool {
+    unsafe libvos_set().pointee.off & VOS_CARRIES_FILES == 0
+  }
 }

@@ -15,7 +15,8 @@ enum Sockets {
   static func receive(
     _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor, _ flags: Int32
   ) -> Int? {
-    guard flags & ~receiveFlags == 0, let channel = channel(descriptor, entry, word, start) else {
+    guard flags & ~receiveFlags == 0, let channel = channel(descriptor, entry, word, start.total)
+    else {
       return Hot.fallback(VOS_CARRIES_SOCKETS)
     }
     let waits = word.isBlocking && flags & Linux.messageDontWait == 0
@@ -41,7 +42,7 @@ enum Sockets {
   }
 
   /// Nothing is there yet: true if the service is to be asked again.
-  private static func pauses(_ wait: inout Wait, _ descriptor: Int32) -> Bool {
+  static func pauses(_ wait: inout Wait, _ descriptor: Int32) -> Bool {
     switch wait.next() {
     case .spin: for _ in 0..<pausesPerAsk { vos_pause() }
     case .yield: _ = sched_yield()
@@ -55,7 +56,8 @@ enum Sockets {
   static func send(
     _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor, _ flags: Int32
   ) -> Int? {
-    guard flags & ~sendFlags == 0, let channel = channel(descriptor, entry, word, start) else {
+    guard flags & ~sendFlags == 0, let channel = channel(descriptor, entry, word, start.total)
+    else {
       return Hot.fallback(VOS_CARRIES_SOCKETS)
     }
     var cursor = start
@@ -94,7 +96,7 @@ enum Sockets {
   }
 
   /// An error of the socket itself is the answer; EPIPE needs its signal, EBADF the kernel's view.
-  private static func failed(
+  static func failed(
     _ error: Int64, _ descriptor: Int32
   ) -> Int? {
     if error == Linux.badDescriptor { Ownership.lose(descriptor) }
@@ -105,16 +107,16 @@ enum Sockets {
     }
   }
 
-  /// The channel, if the socket's service still lives and a datagram of this size fits a slot.
-  private static func channel(
-    _ descriptor: Int32, _ entry: Entry, _ word: Word, _ start: Cursor
+  /// The channel, if the socket's service still lives and a datagram of so many bytes fits a slot.
+  static func channel(
+    _ descriptor: Int32, _ entry: Entry, _ word: Word, _ bytes: Int
   ) -> Channel? {
     guard let channel = Process.knownChannel(carrying: VOS_CARRIES_SOCKETS) else { return nil }
     guard channel.isAlive, channel.generation == entry.generation else {
       if channel.generation != entry.generation { Ownership.lose(descriptor) }
       return nil
     }
-    guard word.isStream || start.total <= channel.pieceBytes else { return nil }
+    guard word.isStream || bytes <= channel.pieceBytes else { return nil }
     return channel
   }
 }

@@ -36,7 +36,8 @@ public func start(
   _ = unsafe real()
   let mounts = unsafe readEnvironment(environment)
   let kinds = unsafe libvos_set().pointee.off
-  if kinds & VOS_CARRIES_FILES == 0 { keepingErrorNumber { unsafe Mounts.learn(mounts) } }
+  // Also where no file is made fast: sync goes by them.
+  keepingErrorNumber { unsafe Mounts.learn(mounts) }
   if kinds != VOS_CARRIES_FILES | VOS_CARRIES_SOCKETS { keepingErrorNumber { Rewriting.run() } }
 }
 

@@ -467,7 +467,139 @@ func streams() {
   say("resolver \(getaddrinfo("localhost", "80", &hints, &found))")
 }
 
+/// Vectors at an offset, and at the descriptor's own; whole file systems written back.
+func vectors() {
+  make("probe", 300_000)
+  let it = file("probe", O_RDWR)
+  var bytes = [UInt8](repeating: 65, count: 90_000)
+  bytes.withUnsafeMutableBytes { all in
+    var list = [
+      iovec(iov_base: all.baseAddress, iov_len: 5), iovec(iov_base: nil, iov_len: 0),
+      iovec(iov_base: all.baseAddress! + 100, iov_len: 60_000),
+    ]
+    say("pwritev \(cdouble_pwritev(it, &list, 3, 1000)) at \(lseek(it, 0, SEEK_CUR))")
+    say("preadv \(cdouble_preadv(it, &list, 3, 900)) \(sum(ArraySlice(all)))")
+    say("preadv2 \(cdouble_preadv2(it, &list, 3, 290_000, 0)) at \(lseek(it, 0, SEEK_CUR))")
+    say("own \(cdouble_preadv2(it, &list, 3, -1, 0)) at \(lseek(it, 0, SEEK_CUR))")
+    say("own \(cdouble_pwritev2(it, &list, 1, -1, 0)) at \(lseek(it, 0, SEEK_CUR))")
+    say(
+      "bad \(cdouble_preadv(it, &list, 3, -5)) \(errno) \(cdouble_preadv(it, &list, -1, 0)) \(errno)"
+    )
+    let append: Int32 = 0x10
+    say("append \(cdouble_pwritev2(it, &list, 1, 0, append)) end \(lseek(it, 0, SEEK_END))")
+    say("odd flag \(cdouble_preadv2(it, &list, 3, 0, 1 << 20)) \(errno == EOPNOTSUPP)")
+  }
+  sync()
+  say("syncfs \(cdouble_syncfs(it)) \(cdouble_syncfs(-1)) \(errno)")
+  close(it)
+}
+
+func bound() -> (Int32, sockaddr_in) {
+  let it = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+  var here = address(0)
+  var length = socklen_t(16)
+  withUnsafeMutablePointer(to: &here) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(it, $0, 16)
+      getsockname(it, $0, &length)
+    }
+  }
+  return (it, here)
+}
+
+/// Datagrams with their addresses.
+func datagrams() {
+  var (one, here) = bound()
+  var (two, there) = bound()
+  let bytes = [UInt8](repeating: 9, count: 20_000)
+  func send(_ count: Int, _ flags: Int32 = 0) -> Int {
+    withUnsafeMutablePointer(to: &there) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        sendto(one, bytes, count, flags, $0, 16)
+      }
+    }
+  }
+  func receive(_ count: Int, _ flags: Int32 = 0, room: socklen_t = 16) {
+    var from = sockaddr_in()
+    var length = room
+    var buffer = [UInt8](repeating: 0, count: count)
+    let got = withUnsafeMutablePointer(to: &from) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        recvfrom(two, &buffer, count, flags, $0, &length)
+      }
+    }
+    if got < 0 { return say("none \(errno == EAGAIN)") }
+    let isFromOne = room < 16 || from.sin_port == here.sin_port
+    say("got \(got) \(sum(buffer[...])) \(length) \(isFromOne) \(from.sin_family)")
+  }
+  receive(10, Int32(MSG_DONTWAIT))
+  say("sent \(send(100)) \(send(9000)) \(send(0)) \(send(19_000))")
+  receive(200, Int32(MSG_PEEK)); receive(200); receive(10_000); receive(50); receive(100)
+  say("sent \(send(64)) \(send(64)) \(send(64))")
+  receive(10); receive(100, room: 4); receive(64, Int32(MSG_TRUNC))
+  say(
+    "too long \(send(70_000 > bytes.count ? bytes.count : 1)) \(sendto(one, bytes, 5, 0, nil, 0)) \(errno)"
+  )
+  receive(20_000)
+  // A late one.
+  shareds = one
+  var thread = pthread_t()
+  let place = UnsafeMutablePointer<sockaddr_in>.allocate(capacity: 1)
+  place.pointee = there
+  pthread_create(
+    &thread, nil,
+    { place in
+      usleep(50_000)
+      sendto(shareds, "late", 4, 0, place!.assumingMemoryBound(to: sockaddr.self), 16)
+      return nil
+    }, place)
+  receive(10); pthread_join(thread, nil)
+  many(one, two, &here, &there)
+  var time = timeval(tv_sec: 0, tv_usec: 50_000)
+  setsockopt(two, SOL_SOCKET, SO_RCVTIMEO, &time, 16)
+  receive(5)
+}
+
+func many(_ one: Int32, _ two: Int32, _ here: inout sockaddr_in, _ there: inout sockaddr_in) {
+  var out: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8]
+  var room = [UInt8](repeating: 0, count: 64)
+  var names = [sockaddr_in](repeating: sockaddr_in(), count: 4)
+  out.withUnsafeMutableBytes { out in
+    room.withUnsafeMutableBytes { room in
+      names.withUnsafeMutableBytes { names in
+        withUnsafeMutableBytes(of: &there) { to in
+          var sends = (0..<4).map { iovec(iov_base: out.baseAddress! + $0, iov_len: $0 + 1) }
+          var takes = (0..<4).map { iovec(iov_base: room.baseAddress! + $0 * 16, iov_len: 16) }
+          sends.withUnsafeMutableBufferPointer { sends in
+            takes.withUnsafeMutableBufferPointer { takes in
+              var list = [cdouble_many](repeating: cdouble_many(), count: 4)
+              for index in 0..<4 {
+                list[index].message.name = to.baseAddress
+                list[index].message.name_length = 16
+                list[index].message.vectors = UnsafeMutableRawPointer(sends.baseAddress! + index)
+                list[index].message.vector_count = 1
+              }
+              say("sendmmsg \(cdouble_sendmmsg(one, &list, 4, 0)) \(list.map(\.length))")
+              for index in 0..<4 {
+                list[index].message.name = names.baseAddress! + index * 16
+                list[index].message.vectors = UnsafeMutableRawPointer(takes.baseAddress! + index)
+              }
+              say("recvmmsg \(cdouble_recvmmsg(two, &list, 3, 0, nil)) \(list.map(\.length))")
+              let more = cdouble_recvmmsg(two, &list, 4, 0x10000, nil)
+              say("one \(more) \(list[0].length) \(list[0].message.name_length)")
+              say("none \(cdouble_recvmmsg(two, &list, 4, 0x40, nil)) \(errno == EAGAIN)")
+            }
+          }
+        }
+      }
+    }
+  }
+  say("bytes \(sum(room[...])) \(names[1].sin_port == here.sin_port)")
+}
+
 switch name {
+case "vectors": vectors()
+case "datagrams": datagrams()
 case "streams": streams()
 case "scribble": scribble()
 case "waiter": waiter()

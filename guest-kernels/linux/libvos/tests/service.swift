@@ -56,6 +56,40 @@ func makeRegion(_ path: String, _ channel: UInt32, _ carries: UInt32) -> UnsafeM
 
 func errno(_ result: Int) -> Int64 { result < 0 ? Int64(-Glibc.errno) : Int64(result) }
 
+func sendMessage(_ descriptor: Int32, _ data: UnsafeMutableRawPointer) -> Int64 {
+  var head = data.load(as: vos_message.self)
+  let flags = Int32(bitPattern: head.flags) | Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)
+  return withUnsafeMutablePointer(to: &head.name) { name in
+    errno(
+      sendto(
+        descriptor, data + 144, Int(head.payload_length), flags,
+        UnsafeMutableRawPointer(name).assumingMemoryBound(to: sockaddr.self), head.name_length))
+  }
+}
+
+func receiveMessage(_ descriptor: Int32, _ data: UnsafeMutableRawPointer) -> Int64 {
+  let asked = data.load(as: vos_message.self)
+  var out = vos_message()
+  var message = cdouble_message()
+  cdouble_prepare(&message, data + 144, Int(asked.payload_length), -1)
+  message.header.control_length = 0
+  let result = withUnsafeMutablePointer(to: &out.name) { name in
+    withUnsafeMutablePointer(to: &message) {
+      $0.pointee.header.name = UnsafeMutableRawPointer(name)
+      $0.pointee.header.name_length = 128
+      return errno(
+        cdouble_syscall(
+          47, Int(descriptor), Int(bitPattern: cdouble_header($0)),
+          Int(asked.flags) | 0x40, 0, 0, 0))
+    }
+  }
+  out.flags = UInt32(bitPattern: message.header.flags)
+  out.name_length = asked.name_length == 0 ? 0 : message.header.name_length
+  out.payload_length = UInt32(max(result, 0))
+  data.storeBytes(of: out, as: vos_message.self)
+  return result
+}
+
 func execute(_ channel: Int, _ slice: UInt32, _ slot: vos_slot, _ data: UnsafeMutableRawPointer)
   -> Int64
 {
@@ -75,6 +109,12 @@ func execute(_ channel: Int, _ slice: UInt32, _ slot: vos_slot, _ data: UnsafeMu
       send(
         descriptor, data, Int(slot.data_length),
         flags | Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL)))
+  case VOS_CALL_SENDMSG: return sendMessage(descriptor, data)
+  case VOS_CALL_RECVMSG: return receiveMessage(descriptor, data)
+  case VOS_CALL_POLL:
+    var one = pollfd(
+      fd: descriptor, events: Int16(truncatingIfNeeded: slot.argument.0), revents: 0)
+    return errno(Int(poll(&one, 1, 0))) < 0 ? -1 : Int64(UInt16(bitPattern: one.revents))
   case VOS_CALL_PREAD64:
     return errno(pread(descriptor, data, Int(slot.data_capacity), Int(slot.argument.0)))
   case VOS_CALL_PWRITE64:

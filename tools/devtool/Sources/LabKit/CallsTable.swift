@@ -106,10 +106,13 @@ public struct CallsTable {
 
   private static let exportFiles = [
     (how: "by slots, on remote descriptors", file: "ExportsTransfer"),
+    (how: "the same, with addresses and many at once", file: "ExportsMessages"),
+    (how: "the same, inside the C library (`vos-run --rewrite`)", file: "ExportsInternal"),
     (how: "looked at, then the real one: a descriptor is made or goes", file: "ExportsDescriptors"),
     (
       how: "gives descriptors back to the kernel path, then the real one", file: "ExportsSharing"
     ),
+    (how: "the real one, then the mount's root is told", file: "ExportsWhole"),
   ]
 
   private func exportSection() throws -> [String] {

@@ -25,6 +25,26 @@ int cdouble_epoll_create1(int flags) __asm__("epoll_create1");
 int cdouble_epoll_ctl(int fd, int operation, int of, struct cdouble_event *event) __asm__("epoll_ctl");
 int cdouble_epoll_wait(int fd, struct cdouble_event *event, int count, int timeout) __asm__("epoll_wait");
 
+struct cdouble_many {
+	struct {
+		void *name;
+		uint32_t name_length;
+		void *vectors;
+		size_t vector_count;
+		void *control;
+		size_t control_length;
+		int32_t flags;
+	} message;
+	uint32_t length;
+};
+int cdouble_recvmmsg(int fd, struct cdouble_many *list, unsigned count, int flags, void *timeout) __asm__("recvmmsg");
+int cdouble_sendmmsg(int fd, struct cdouble_many *list, unsigned count, int flags) __asm__("sendmmsg");
+long cdouble_preadv(int fd, void *vectors, int count, long offset) __asm__("preadv");
+long cdouble_pwritev(int fd, void *vectors, int count, long offset) __asm__("pwritev");
+long cdouble_preadv2(int fd, void *vectors, int count, long offset, int flags) __asm__("preadv2");
+long cdouble_pwritev2(int fd, void *vectors, int count, long offset, int flags) __asm__("pwritev2");
+int cdouble_syncfs(int fd) __asm__("syncfs");
+
 /* What a process tells the service about a descriptor it passes. */
 struct cdouble_attach {
 	uint32_t channel;
