@@ -43,12 +43,17 @@ enum Sockets {
 
   /// Nothing is there yet: true if the service is to be asked again.
   static func pauses(_ wait: inout Wait, _ descriptor: Int32) -> Bool {
+    pauses(&wait) || Waiter.current?.awaitReadable(descriptor) == true
+  }
+
+  /// The same without a registered waiter.
+  static func pauses(_ wait: inout Wait) -> Bool {
     switch wait.next() {
     case .spin: for _ in 0..<pausesPerAsk { vos_pause() }
     case .yield: _ = sched_yield()
     case .sleep:
       wait.leave()
-      return Waiter.current?.awaitReadable(descriptor) == true
+      return false
     }
     return true
   }

@@ -8,6 +8,8 @@ enum WaitKind: Int32 {
   case socketReceive, socketSend, fileRead, fileWrite, other
   /// Data on a socket that had none.
   case arrival
+  /// The same, asked by poll.
+  case readiness
 
   init(of call: UInt32) {
     switch call {
@@ -36,6 +38,11 @@ struct Wait {
 
   /// A counter that went backwards counts as a long time: then the caller sleeps.
   private var elapsed: UInt64 { libvos_ticks() &- start }
+
+  /// Whether so many milliseconds are over; without a number they never are.
+  func isOver(_ milliseconds: Int32) -> Bool {
+    milliseconds >= 0 && elapsed >= UInt64(milliseconds) &* Clock.ticksPerMillisecond
+  }
 
   func next() -> WaitPolicy.Step { policy.step(after: elapsed) }
 
@@ -69,6 +76,11 @@ enum Clock {
     return unsafe WaitPolicy.Limits(
       spin: set.pointee.spin_ticks, yield: set.pointee.yield_ticks,
       sleepCost: set.pointee.sleep_ticks)
+  }
+
+  /// After `prepare`.
+  static var ticksPerMillisecond: UInt64 {
+    unsafe libvos_set().pointee.sleep_ticks &* (1_000_000 / usual)
   }
 
   /// Measures the counter, once in a family of processes.

@@ -597,7 +597,57 @@ func many(_ one: Int32, _ two: Int32, _ here: inout sockaddr_in, _ there: inout 
   say("bytes \(sum(room[...])) \(names[1].sin_port == here.sin_port)")
 }
 
+@_silgen_name("ppoll")
+func cdouble_ppoll(
+  _ list: UnsafeMutablePointer<pollfd>, _ count: UInt, _ time: UnsafeMutablePointer<timespec>,
+  _ signals: UnsafeMutableRawPointer?
+) -> Int32
+
+/// poll, of remote sockets alone and with others.
+func readiness() {
+  let (client, server) = pair()
+  let (other, far) = pair()
+  var ends: [Int32] = [0, 0]
+  pipe(&ends)
+  func ask(_ label: String, _ list: [(Int32, Int32)], _ milliseconds: Int32 = 0) {
+    var all = list.map { pollfd(fd: $0.0, events: Int16($0.1), revents: -1) }
+    let ready = poll(&all, nfds_t(all.count), milliseconds)
+    say("\(label) \(ready) \(all.map { String(UInt16(bitPattern: $0.revents), radix: 16) })")
+  }
+  write(server, "123", 3); get(client, 1); write(far, "45", 2); get(other, 1)
+  for turn in 0..<40 {
+    ask("one \(turn)", [(client, POLLIN)])
+    ask("two", [(client, POLLIN), (other, POLLIN | Int32(POLLPRI))], 1000)
+    ask("nothing of two", [(server, POLLIN), (far, POLLIN)])
+  }
+  ask("of four", [(client, POLLIN), (server, POLLIN), (far, POLLIN), (other, POLLIN)])
+  ask(
+    "of five", [(client, POLLIN), (server, POLLIN), (far, POLLIN), (other, POLLIN), (-1, POLLIN)])
+  ask("room", [(client, POLLOUT)]); ask("both", [(client, POLLIN | POLLOUT)])
+  ask("mixed", [(client, POLLIN), (ends[0], POLLIN)]); ask("none", []);
+  ask("no one", [(-1, POLLIN)])
+  ask("closed number", [(client, POLLIN), (777, POLLIN)])
+  var time = timespec(tv_sec: 0, tv_nsec: 0)
+  var single = pollfd(fd: client, events: Int16(POLLIN), revents: 0)
+  say("ppoll \(cdouble_ppoll(&single, 1, &time, nil)) \(single.revents)")
+  get(client, 9); get(other, 9)
+  ask("empty", [(client, POLLIN)]); ask("empty", [(client, POLLIN)], 20)
+  shareds = server
+  var thread = pthread_t()
+  pthread_create(
+    &thread, nil,
+    { _ in
+      usleep(30_000); write(shareds, "x", 1); return nil
+    }, nil)
+  ask("late", [(client, POLLIN)], -1); pthread_join(thread, nil); get(client, 2)
+  shutdown(server, 1)
+  ask("ended", [(client, POLLIN)], 1000); ask("half", [(client, POLLIN | 0x2000)], 1000)
+  shutdown(client, 1)
+  ask("hung up", [(client, POLLIN)], 1000); get(client, 3)
+}
+
 switch name {
+case "readiness": readiness()
 case "vectors": vectors()
 case "datagrams": datagrams()
 case "streams": streams()

@@ -107,6 +107,7 @@ public struct CallsTable {
   private static let exportFiles = [
     (how: "by slots, on remote descriptors", file: "ExportsTransfer"),
     (how: "the same, with addresses and many at once", file: "ExportsMessages"),
+    (how: "by slots, if remote sockets alone are asked for data", file: "ExportsReadiness"),
     (how: "the same, inside the C library (`vos-run --rewrite`)", file: "ExportsInternal"),
     (how: "looked at, then the real one: a descriptor is made or goes", file: "ExportsDescriptors"),
     (
