@@ -338,6 +338,14 @@ struct vos_ioc_wait {
 	uint32_t reserved0;
 };
 
+/*
+ * Client: wait for any slot. `state` is the slice's count of completion events that
+ * was seen last (more than 31 bits: none); the result, when it is another, is the
+ * count now. Whoever waits so marks its slots with VOS_SLOT_WAITER first, also while
+ * it waits already. A module that does not know it says EINVAL.
+ */
+#define VOS_WAIT_ANY 0xffffffffu
+
 /* Kernel-path counters, for people who count. */
 struct vos_ioc_counters {
 	uint64_t kernel_calls; /* calls that the module itself issued over slice 0 */

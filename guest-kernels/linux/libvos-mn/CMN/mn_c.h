@@ -422,7 +422,8 @@ struct mn_state {
 	uint32_t watching; /* 1: the watcher exists */
 	int32_t process;   /* whose state this is: a forked child's must be made anew */
 	uint32_t poller;  /* epoll descriptor + 1 */
-	uint32_t spin;
+	uint32_t spin;       /* most pauses before a kernel thread sleeps */
+	uint32_t spin_now;   /* follows how often that helps */
 	uint32_t debug;
 	uint32_t pending_calls;
 	uint32_t receiving;       /* 1: the receiver of signals exists */

@@ -49,9 +49,13 @@ enum Calls {
 
   /// With nothing else to run, a quick answer is awaited on the spot.
   private static func spin(_ call: vos_pending) -> Bool {
-    var left = unsafe mn_all().pointee.spin
-    while left > 0, Scheduler.readyCount == 0 {
-      if unsafe isAnswered(call.state, call.submitted) { return true }
+    var left = Spinning.budget
+    while Scheduler.readyCount == 0 {
+      if unsafe isAnswered(call.state, call.submitted) {
+        Spinning.learn(helped: true)
+        return true
+      }
+      guard left > 0 else { break }
       vos_pause()
       left = left &- 1
     }

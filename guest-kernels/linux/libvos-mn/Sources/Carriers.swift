@@ -148,11 +148,12 @@ enum Idle {
     let all = unsafe mn_all()
     unsafe vos_store_release32(mn_spinning_word(all), all.pointee.spinning &+ 1)
     Scheduler.leave()
-    var left = unsafe all.pointee.spin
+    var left = Spinning.budget
     while left > 0, Scheduler.readyCount == 0, !Calls.isAnyDone {
       vos_pause()
       left = left &- 1
     }
+    Spinning.learn(helped: left > 0)
     Scheduler.enter()
     unsafe vos_store_release32(mn_spinning_word(all), all.pointee.spinning &- 1)
     Scheduler.lookAround()
@@ -212,4 +213,29 @@ public func carrierMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
     unsafe Carriers.begin(Carrier(place))
   }
   return nil
+}
+
+/// How long to look before a sleep: longer where that helps, shorter where not.
+enum Spinning {
+  private static let fewestPauses: UInt32 = 64
+  private static let nanosecondsPerPause: UInt32 = 40
+  private static let usualLimit: UInt32 = 1250
+
+  // SAFETY (all below): static words; a lost update costs nothing.
+
+  /// `nanoseconds` nil: what is usual.
+  static func setLimit(_ nanoseconds: UInt32?) {
+    let limit = nanoseconds.map { $0 / nanosecondsPerPause } ?? usualLimit
+    unsafe mn_all().pointee.spin = limit
+    unsafe mn_all().pointee.spin_now = limit
+  }
+
+  static var budget: UInt32 { unsafe mn_all().pointee.spin_now }
+
+  static func learn(helped: Bool) {
+    let limit = unsafe mn_all().pointee.spin
+    let now = budget
+    unsafe mn_all().pointee.spin_now =
+      helped ? min(limit, now &+ now / 8 &+ 1) : max(min(fewestPauses, limit), now / 2)
+  }
 }

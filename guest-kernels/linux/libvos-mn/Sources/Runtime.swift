@@ -150,7 +150,7 @@ public func start(
 ) {
   _ = unsafe real()
   let all = unsafe mn_all()
-  unsafe all.pointee.spin = 2000
+  Spinning.setLimit(nil)
   guard var next = unsafe environment else { return }
   // SAFETY: the environment is an array of strings that ends with a null pointer.
   while let entry = unsafe next.pointee {
@@ -160,7 +160,7 @@ public func start(
     } else if let number = unsafe number(entry, "VOS_DEBUG=") {
       unsafe all.pointee.debug = number
     } else if let number = unsafe number(entry, "VOS_SPIN=") {
-      unsafe all.pointee.spin = number
+      Spinning.setLimit(number)
     }
   }
 }

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -706,6 +707,42 @@ static void itself(void)
 	printf("itself\n");
 }
 
+static void *nothing_at_all(void *unused) { return unused; }
+
+/* Only with libvos-mn: what it refuses, and with which errno. */
+static void *is_refused(void *first)
+{
+	struct sched_param priority = {.sched_priority = 1};
+	pthread_mutexattr_t mutex_kind;
+	pthread_mutex_t robust;
+	pthread_attr_t attribute;
+	pthread_t thread = (pthread_t)first;
+	cpu_set_t set;
+	clockid_t clock;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	pthread_mutexattr_init(&mutex_kind);
+	printf("kill %d", pthread_kill(thread, SIGUSR1));
+	printf(" affinity %d", pthread_setaffinity_np(thread, sizeof(set), &set));
+	printf(" policy %d", pthread_setschedparam(thread, SCHED_FIFO, &priority));
+	printf(" clock %d", pthread_getcpuclockid(thread, &clock));
+	printf(" robust %d", pthread_mutexattr_setrobust(&mutex_kind, PTHREAD_MUTEX_ROBUST));
+	printf(" inherit %d", pthread_mutexattr_setprotocol(&mutex_kind, PTHREAD_PRIO_INHERIT));
+	pthread_mutexattr_setpshared(&mutex_kind, PTHREAD_PROCESS_SHARED);
+	printf(" shared %d", pthread_mutex_init(&robust, &mutex_kind));
+	pthread_mutexattr_settype(&mutex_kind, PTHREAD_MUTEX_RECURSIVE);
+	printf(" shared recursive %d", pthread_mutex_init(&robust, &mutex_kind));
+	pthread_attr_init(&attribute);
+	pthread_attr_setinheritsched(&attribute, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attribute, SCHED_RR);
+	printf(" create %d", pthread_create(&thread, &attribute, nothing_at_all, NULL));
+	printf(" setuid %d", setuid(getuid()));
+	printf(" %d\n", errno);
+	return NULL;
+}
+static void refused(void) { end(run(is_refused, (void *)pthread_self())); }
+
 static const struct {
 	const char *name;
 	void (*body)(void);
@@ -714,6 +751,7 @@ static const struct {
 	{"others", others},	{"ends", ends},		  {"stdio", stdio_lines},
 	{"descriptors", descriptors}, {"stuck", stuck},   {"signals", signals},
 	{"forking", forking},	{"first", first_ends},	  {"itself", itself},
+	{"refused", refused},
 };
 
 int main(int count, char **arguments)

@@ -81,12 +81,28 @@ private func takeSlice(_ base: UnsafeMutablePointer<UInt8>, _ place: UInt) -> In
 
 private func wait(_ base: UnsafeMutablePointer<UInt8>, _ place: UInt) -> Int32 {
   let request = unsafe UnsafePointer<vos_ioc_wait>(bitPattern: place)!.pointee
+  if request.slot == VOS_WAIT_ANY { return unsafe waitForAny(base, request) }
   let slot = unsafe cdouble_slot(base, ownSlice(base), request.slot)!
   var timeout = (0, 100_000_000)  // seconds, nanoseconds
   let result = unsafe withUnsafePointer(to: &timeout) {
     unsafe call(202, Int(bitPattern: slot), 0, Int(request.state), Int(bitPattern: $0))
   }
   return result == 0 ? 0 : -1
+}
+
+private func waitForAny(_ base: UnsafeMutablePointer<UInt8>, _ request: vos_ioc_wait) -> Int32 {
+  let word = unsafe cdouble_completions(base, ownSlice(base))!
+  let mask: UInt32 = 0x7fff_ffff
+  let now = unsafe vos_load_acquire32(word)
+  if now & mask == request.state {
+    var timeout = (0, Int(min(request.timeout_ms, 500)) * 1_000_000)
+    let result = unsafe withUnsafePointer(to: &timeout) {
+      unsafe call(202, Int(bitPattern: word), 0, Int(now), Int(bitPattern: $0))
+    }
+    // errno is the futex's: ETIMEDOUT, EINTR or EAGAIN.
+    if result != 0 { return -1 }
+  }
+  return unsafe Int32(vos_load_acquire32(word) & mask)
 }
 
 private func ring(_ base: UnsafeMutablePointer<UInt8>) -> Int32 {

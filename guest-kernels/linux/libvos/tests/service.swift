@@ -159,19 +159,57 @@ func scan(_ channel: Int, _ base: UnsafeMutablePointer<UInt8>) -> Int {
       found += 1
       let request = line.pointee
       if scribbles(line, header, word, request) { continue }
-      let end =
-        UInt64(request.data_offset) + UInt64(max(request.data_length, request.data_capacity))
-      line.pointee.result =
-        end > UInt64(arena)
-        ? Int64(-EINVAL)
-        : execute(channel, slice, request, cdouble_arena(base, slice)! + Int(request.data_offset))
-      let old = vos_exchange32(word, state & ~0xff | VOS_SLOT_DONE)
-      if old & VOS_SLOT_WAITER != 0 {
-        _ = cdouble_syscall(202, Int(bitPattern: word), 1, 64, 0, 0, 0)
-      }
+      let call = Late(
+        due: delay > 0 ? now() + delay : 0, channel: channel, base: base, slice: slice,
+        line: line, request: request, state: state)
+      if delay > 0 { late.append(call) } else { answer(call) }
+      most = max(most, late.count)
     }
   }
   return found
+}
+
+/// VOS_DOUBLE_DELAY: milliseconds that every answer takes, however many are under way.
+let delay = (getenv("VOS_DOUBLE_DELAY").flatMap { UInt64(String(cString: $0)) } ?? 0) * 1_000_000
+struct Late {
+  var due: UInt64
+  var channel: Int
+  var base: UnsafeMutablePointer<UInt8>
+  var slice: UInt32
+  var line: UnsafeMutablePointer<vos_slot>
+  var request: vos_slot
+  var state: UInt32
+}
+var late: [Late] = []
+var most = 0
+
+func now() -> UInt64 {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+func answerLate() {
+  while let first = late.first, first.due <= now() { answer(late.removeFirst()) }
+}
+
+func answer(_ call: Late) {
+  let word = UnsafeMutableRawPointer(call.line).assumingMemoryBound(to: UInt32.self)
+  let request = call.request
+  let end = UInt64(request.data_offset) + UInt64(max(request.data_length, request.data_capacity))
+  call.line.pointee.result =
+    end > UInt64(arena)
+    ? Int64(-EINVAL)
+    : execute(
+      call.channel, call.slice, request,
+      cdouble_arena(call.base, call.slice)! + Int(request.data_offset))
+  let old = vos_exchange32(word, call.state & ~0xff | VOS_SLOT_DONE)
+  guard old & VOS_SLOT_WAITER != 0 else { return }
+  _ = cdouble_syscall(202, Int(bitPattern: word), 1, 64, 0, 0, 0)
+  // The slice's count of completions, which the double waits for on VOS_WAIT_ANY.
+  let count = cdouble_completions(call.base, call.slice)!
+  vos_store_release32(count, vos_load_acquire32(count) &+ 1)
+  _ = cdouble_syscall(202, Int(bitPattern: count), 1, 64, 0, 0, 0)
 }
 
 /// Slices of processes that are gone become free; their objects go.
@@ -255,10 +293,11 @@ var idle = 0
 var looks = 0
 while stopping == 0 {
   looks += 1
+  answerLate()
   if looks % 64 == 0 || idle > patience { for channel in 0..<2 { reap(channel, bases[channel]) } }
   if scan(0, bases[0]) + scan(1, bases[1]) > 0 { idle = 0; continue }
   idle += 1
-  guard idle > patience else { sched_yield(); continue }
+  guard idle > patience, late.isEmpty else { sched_yield(); continue }
   for base in bases {
     for slice in 1..<slices {
       (cdouble_slice(base, slice)! + 64).withMemoryRebound(to: UInt32.self, capacity: 1) {
@@ -281,6 +320,7 @@ while stopping == 0 {
 }
 for channel in 0..<2 { reap(channel, bases[channel]) }
 print("sockets fast \(totals[0].fast) fallback \(totals[0].fallback)")
+if most > 0 { print("most at once \(most)") }
 print("files fast \(totals[1].fast) fallback \(totals[1].fallback)")
 unlink("/dev/vos/network")
 unlink("/dev/vos/storage")

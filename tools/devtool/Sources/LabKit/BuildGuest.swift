@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,vos-run,vos.ko}.
+/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,libvos-mn.so,vos-run,vos.ko}.
 public struct GuestBuild {
   let workspace: Workspace
   /// Where make works, so that no product lands among the sources.
@@ -13,6 +13,7 @@ public struct GuestBuild {
     try module()
     try vosguest()
     try linked("libvos.so", "libvos")
+    try linked("libvos-mn.so", "libvos-mn")
     try linked("vos-run", "vos-run")
     try micro()
   }

@@ -75,7 +75,9 @@ struct PackageTests {
       tally.skipped.append("libvos: its tests make /dev/vos, which only root can do")
       return tally
     }
-    return try testScript("libvos", "test libvos with real programs")
+    var tally = try testScript("libvos", "test libvos with real programs")
+    tally.add(try testScript("libvos-mn", "test user-level threads with real programs"))
+    return tally
   }
 
   /// vos.ko and the service daemon in two guests under QEMU without KVM: what they need is built.

@@ -120,6 +120,11 @@ static inline struct vos_slot *cdouble_slot(uint8_t *region, uint32_t slice, uin
 	struct vos_superblock *s = (struct vos_superblock *)region;
 	return (struct vos_slot *)(cdouble_slice(region, slice) + s->slots_offset) + slot;
 }
+/* In a reserved word of the service's line. */
+static inline uint32_t *cdouble_completions(uint8_t *region, uint32_t slice)
+{
+	return &((struct vos_slice_header *)cdouble_slice(region, slice))->reserved1[12];
+}
 static inline uint8_t *cdouble_arena(uint8_t *region, uint32_t slice)
 {
 	struct vos_superblock *s = (struct vos_superblock *)region;
