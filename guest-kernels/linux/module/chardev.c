@@ -196,19 +196,42 @@ static long vos_wait_result(long left)
 	return left ? 0 : -ETIMEDOUT;
 }
 
+/* The slice's count of completions, once it is another than @wait says. */
+static long vos_wait_any(struct vos_device *dev, struct vos_slice *slice,
+			 const struct vos_ioc_wait *wait)
+{
+	u32 epoch = atomic_read(&dev->epoch);
+	u32 count;
+	bool lost = false;
+	long left = wait_event_interruptible_timeout(
+		slice->waiters,
+		(count = atomic_read(&slice->completions) & INT_MAX) !=
+				wait->state ||
+			(lost = !READ_ONCE(dev->up) ||
+				atomic_read(&dev->epoch) != epoch),
+		vos_timeout_jiffies(wait->timeout_ms));
+
+	if (lost)
+		return -ENOTCONN;
+	return left > 0 ? count : vos_wait_result(left);
+}
+
 static long vos_wait_slot(struct vos_file *vf, const struct vos_ioc_wait *wait)
 {
 	struct vos_device *dev = vf->dev;
 	u32 slice = READ_ONCE(vf->slice);
 	u32 epoch = atomic_read(&dev->epoch);
 	struct vos_slot *slot;
+	bool any = wait->slot == VOS_WAIT_ANY;
 	bool lost = false;
 	long left;
 
-	if (!slice || wait->slot >= dev->geometry.slot_count)
+	if (!slice || (!any && wait->slot >= dev->geometry.slot_count))
 		return -EINVAL;
 	if (!vos_slice_belongs(dev, slice))
 		return -EPERM;
+	if (any)
+		return vos_wait_any(dev, &dev->slices[slice], wait);
 	slot = vos_slot(dev, slice, wait->slot);
 	left = wait_event_interruptible_timeout(
 		dev->slices[slice].waiters,

@@ -9,6 +9,12 @@
 #define VOS_EVENTS_PER_INTERRUPT 32
 #define VOS_EVENTS_PER_WORK 1024
 
+static void vos_slice_wake(struct vos_slice *slice)
+{
+	atomic_inc(&slice->completions);
+	wake_up_all(&slice->waiters);
+}
+
 static void vos_event_completion(struct vos_device *dev,
 				 const struct vos_event *event)
 {
@@ -18,7 +24,7 @@ static void vos_event_completion(struct vos_device *dev,
 		return;
 	}
 	if (event->slice) {
-		wake_up_all(&dev->slices[event->slice].waiters);
+		vos_slice_wake(&dev->slices[event->slice]);
 		return;
 	}
 	wake_up_all(&dev->slots[event->value].waiters);
@@ -121,7 +127,7 @@ void vos_wake_everyone(struct vos_device *dev)
 		wake_up_all(&dev->slots[i].waiters);
 	if (dev->slices && dev->role == VOS_PEER_CLIENT)
 		for (i = 1; i < dev->geometry.slice_count; i++)
-			wake_up_all(&dev->slices[i].waiters);
+			vos_slice_wake(&dev->slices[i]);
 	vos_sock_wake_all(dev);
 }
 

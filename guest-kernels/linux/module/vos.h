@@ -50,6 +50,7 @@ struct vos_slice {
 	u32 generation;
 	u32 peer_generation; /* the service's, when the slice began to die */
 	struct pid *owner;
+	atomic_t completions; /* counted for VOS_WAIT_ANY */
 	wait_queue_head_t waiters;
 };
 

@@ -146,6 +146,39 @@ static void boundaries(struct slice *slice)
 	CHECK(is_zero(slice));
 }
 
+/* VOS_WAIT_ANY: the count moves with each slot that was marked, whichever it is. */
+static void any_slot(struct slice *slice, uint64_t object)
+{
+	struct vos_ioc_wait wait = { VOS_WAIT_ANY, UINT32_MAX, 1000, 0 };
+	int seen = ioctl(slice->device, VOS_IOC_WAIT, &wait), now;
+
+	CHECK(seen >= 0);
+	wait.timeout_ms = 200;
+	for (now = seen; now >= 0; now = ioctl(slice->device, VOS_IOC_WAIT, &wait))
+		wait.state = now; /* an event of a call before may be late */
+	CHECK(errno == ETIMEDOUT);
+	wait.timeout_ms = 5000;
+	for (int i = 0, marked = 0; i < 100 && marked < 3; i++) {
+		struct vos_slot *slot =
+			(void *)(slice->map + slice->info.slots_offset + 64 * (i % 2));
+		uint32_t word;
+
+		post(slice, i % 2, VOS_CALL_WRITE, object, 5);
+		word = VOS_SLOT_SUBMITTED | slice->sequence << 8;
+		if (__atomic_compare_exchange_n(&slot->state, &word, word | VOS_SLOT_WAITER, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			now = ioctl(slice->device, VOS_IOC_WAIT, &wait);
+			CHECK(now > (int)wait.state, "count %d after %u", now, wait.state);
+			wait.state = now;
+			marked++;
+		}
+		while ((__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) & VOS_SLOT_PHASE_MASK) !=
+		       VOS_SLOT_DONE)
+			;
+		CHECK(slot->result == 5);
+	}
+}
+
 static void granted(struct slice *slice)
 {
 	char buffer[10];
@@ -163,6 +196,7 @@ static void granted(struct slice *slice)
 	CHECK(read(pair[1], buffer, 10) == 5);
 	CHECK(slot_call(slice, 1, VOS_CALL_WRITE, object, 5, true) == 5);
 	CHECK(read(pair[1], buffer, 10) == 5 && !memcmp(buffer, "fast!", 5));
+	any_slot(slice, object);
 	CHECK(slot_call(slice, 2, VOS_CALL_WRITE, object + 1, 5, false) == -EBADF);
 	CHECK(slot_call(slice, 2, VOS_CALL_SOCKET, 0, 0, false) == -EPERM);
 	child = fork();
