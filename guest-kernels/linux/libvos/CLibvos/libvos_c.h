@@ -219,10 +219,15 @@ long getdents64(int fd, void *buffer, size_t length);
  * SO_RCVTIMEO may have been set without libvos knowing: who waits has asked fcntl and
  * getsockopt before.
  *
- * While either is called libvos holds no lock, no other thread waits for this one, and
+ * `full` and `freed` (version 2; may be NULL): a call found all slots in use; its thread holds
+ * none of them. `full` returns 1 when the bitmap at `busy` is not `seen` any more, 0, half a
+ * second later at the latest, to have libvos make the real call. `freed` is called when a slot
+ * of that bitmap was released, of which one thread that waits may be told.
+ *
+ * While any is called libvos holds no lock, no other thread waits for this one, and
  * libvos uses no thread-local storage but errno, whose place it asks for anew afterwards.
  */
-#define VOS_WAITER_VERSION 1
+#define VOS_WAITER_VERSION 2
 struct vos_pending {
 	const uint32_t *state;
 	uint32_t submitted;
@@ -231,9 +236,11 @@ struct vos_pending {
 	uint32_t carries; /* VOS_CARRIES_* of the channel */
 };
 struct vos_waiter {
-	uint32_t version; /* VOS_WAITER_VERSION */
+	uint32_t version; /* VOS_WAITER_VERSION; 1: the structure ends before `full` */
 	int (*park)(const struct vos_pending *);
 	int (*ready)(int descriptor, int events);
+	int (*full)(const uint64_t *busy, uint64_t seen);
+	void (*freed)(const uint64_t *busy);
 };
 /* 0, or -1 if libvos speaks another version. */
 int vos_set_waiter(const struct vos_waiter *waiter);

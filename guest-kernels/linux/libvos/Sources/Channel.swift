@@ -59,14 +59,18 @@ struct Channel {
     unsafe UnsafeMutableRawPointer(libvos_piece(pointer, slot))
   }
 
-  /// The lowest free slot: the service then looks at few; nil if all are in use.
-  func allocate() -> Int32? {
+  /// The lowest free slot: the service then looks at few; nil if all are in use. `waits`: the
+  /// caller holds none, so a user-level thread may wait for one.
+  func allocate(waits: Bool = false) -> Int32? {
     let busy = unsafe libvos_busy(pointer)
     let all = unsafe pointer.pointee.slot_count
     while true {
-      let free = ~(unsafe vos_load_acquire64(busy))
-      let slot = UInt32(truncatingIfNeeded: free.trailingZeroBitCount)
-      guard slot < all else { return nil }
+      let used = unsafe vos_load_acquire64(busy)
+      let slot = UInt32(truncatingIfNeeded: (~used).trailingZeroBitCount)
+      guard slot < all else {
+        guard waits, unsafe Waiter.current?.awaitSlot(busy, used) == true else { return nil }
+        continue
+      }
       if unsafe vos_fetch_or64(busy, 1 << UInt64(slot)) & (1 << UInt64(slot)) == 0 {
         raiseLimit(slot &+ 1)
         return Int32(bitPattern: slot)
@@ -80,7 +84,9 @@ struct Channel {
   }
 
   func release(_ slot: Int32) {
-    _ = unsafe vos_fetch_and64(libvos_busy(pointer), ~(1 << UInt64(UInt32(bitPattern: slot))))
+    let busy = unsafe libvos_busy(pointer)
+    _ = unsafe vos_fetch_and64(busy, ~(1 << UInt64(UInt32(bitPattern: slot))))
+    unsafe Waiter.current?.tellFreed(busy)
   }
 
   private func raiseLimit(_ wanted: UInt32) {

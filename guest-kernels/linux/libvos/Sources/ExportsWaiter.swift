@@ -34,12 +34,26 @@ struct Waiter {
     // SAFETY: the contract.
     return unsafe pointer.pointee.ready?(descriptor, readable) == 1
   }
+
+  /// False: no slot is to be waited for.
+  func awaitSlot(_ busy: UnsafeMutablePointer<UInt64>, _ seen: UInt64) -> Bool {
+    // SAFETY: the contract; the first version's structure ends before these two.
+    guard unsafe pointer.pointee.version > 1 else { return false }
+    return unsafe pointer.pointee.full?(busy, seen) == 1
+  }
+
+  func tellFreed(_ busy: UnsafeMutablePointer<UInt64>) {
+    // SAFETY: as above.
+    if unsafe pointer.pointee.version > 1 { unsafe pointer.pointee.freed?(busy) }
+  }
 }
 
 @c(vos_set_waiter)
 public func setWaiter(_ waiter: UnsafePointer<vos_waiter>?) -> Int32 {
   // SAFETY: the contract: the structure is whole and lives as long as the process.
-  if let version = unsafe waiter?.pointee.version, version != UInt32(VOS_WAITER_VERSION) {
+  if let version = unsafe waiter?.pointee.version,
+    version == 0 || version > UInt32(VOS_WAITER_VERSION)
+  {
     return -1
   }
   unsafe vos_store_release64(libvos_waiter_word(), UInt64(UInt(bitPattern: waiter)))

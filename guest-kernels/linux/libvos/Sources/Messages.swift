@@ -37,7 +37,7 @@ enum Messages {
     _ flags: Int32
   ) -> Int? {
     guard flags & ~sendFlags == 0, (1...addressBytes).contains(nameLength),
-      let (entry, _, channel) = socket(descriptor, start.total), let slot = channel.allocate()
+      let (entry, _, channel) = socket(descriptor, start.total), let slot = channel.allocate(waits: true)
     else { return Hot.fallback(VOS_CARRIES_SOCKETS) }
     let piece = unsafe channel.piece(slot)
     var head = vos_message()
@@ -108,7 +108,7 @@ enum Messages {
   private static func ask(
     _ channel: Channel, _ object: UInt64, _ start: Cursor, _ flags: Int32, _ wantsName: Bool
   ) -> Answer {
-    guard let slot = channel.allocate() else { return .unavailable }
+    guard let slot = channel.allocate(waits: true) else { return .unavailable }
     let piece = unsafe channel.piece(slot)
     var head = vos_message()
     head.flags = UInt32(bitPattern: flags)

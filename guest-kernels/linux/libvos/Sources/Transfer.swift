@@ -31,7 +31,9 @@ extension Channel {
     var inFlight = 0
     var stopped = false
     while true {
-      while !stopped, inFlight < Self.window, issued < cursor.total, let slot = allocate() {
+      while !stopped, inFlight < Self.window, issued < cursor.total,
+        let slot = allocate(waits: inFlight == 0)
+      {
         let length = min(pieceBytes, cursor.total &- issued)
         let request = Request(
           call: UInt32(VOS_CALL_PREAD64), object: object,
@@ -81,7 +83,7 @@ extension Channel {
   /// One answer of a socket: at most one piece, so an error is never swallowed behind data.
   func receive(_ object: UInt64, _ flags: Int32, _ cursor: inout Cursor) -> Progress {
     var progress = Progress()
-    guard let slot = allocate() else { return progress }
+    guard let slot = allocate(waits: true) else { return progress }
     let length = min(pieceBytes, cursor.total)
     let request = Request(
       call: UInt32(VOS_CALL_READ), object: object, argument: UInt64(UInt32(bitPattern: flags)),
@@ -100,7 +102,7 @@ extension Channel {
     var last: (ticket: Ticket, length: Int)?
     while copied < cursor.total {
       let length = min(pieceBytes, cursor.total &- copied)
-      guard let slot = allocate() else { break }
+      guard let slot = allocate(waits: last == nil) else { break }
       unsafe cursor.take(length, to: piece(slot))
       if let (ticket, length) = last, !settle(ticket, length, &progress) {
         release(slot)
