@@ -15,6 +15,7 @@ uint32_t mn_event_counts[MN_DESCRIPTORS];
 uint32_t mn_wanted[MN_DESCRIPTORS];
 uint8_t mn_kinds[MN_DESCRIPTORS];
 uint32_t mn_fsgsbase;
+uint32_t mn_mark[MN_MARK_WORDS] __attribute__((aligned(4096)));
 struct mn_next mn_next;
 __thread struct mn_thread mn_this;
 __thread uint32_t mn_depth;
@@ -127,6 +128,14 @@ int mn_library_fits(void)
 	       _rtld_global && find_library_storage();
 }
 
-static const struct vos_waiter waiter = {VOS_WAITER_VERSION, mn_park_call, mn_await_ready};
+static struct vos_waiter waiter = {VOS_WAITER_VERSION, mn_park_call, mn_await_ready, mn_await_slot,
+				   mn_slot_freed};
 
-int mn_register_waiter(void) { return vos_set_waiter && vos_set_waiter(&waiter) == 0; }
+int mn_register_waiter(void)
+{
+	/* An older libvos takes the first version, without the last two. */
+	for (; vos_set_waiter && waiter.version > 0; waiter.version--)
+		if (vos_set_waiter(&waiter) == 0)
+			return 1;
+	return 0;
+}

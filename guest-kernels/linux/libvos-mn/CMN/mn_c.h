@@ -134,6 +134,8 @@ struct mn_barrier {
 	X(int, sigaltstack, (const struct mn_signal_stack *, struct mn_signal_stack *), 0) \
 	X(int, fork, (void), 0)                                                         \
 	X(int, _Fork, (void), 0)                                                        \
+	X(int, daemon, (int, int), 0)                                                   \
+	X(int, forkpty, (int *, char *, const void *, const void *), 0)                 \
 	X(int, setuid, (unsigned), 0)                                                   \
 	X(int, setgid, (unsigned), 0)                                                   \
 	X(int, seteuid, (unsigned), 0)                                                  \
@@ -230,7 +232,7 @@ extern MN_WEAK const struct mn_described _thread_db_pthread_list, _thread_db_pth
 	_thread_db_rtld_global__dl_stack_user;
 
 /* libvos, if it is there too; guest-kernels/linux/libvos/CLibvos/libvos_c.h has the contract. */
-#define VOS_WAITER_VERSION 1
+#define VOS_WAITER_VERSION 2
 struct vos_pending {
 	const uint32_t *_Nonnull state;
 	uint32_t submitted;
@@ -242,6 +244,8 @@ struct vos_waiter {
 	uint32_t version;
 	int (*_Nullable park)(const struct vos_pending *_Nonnull);
 	int (*_Nullable ready)(int descriptor, int events);
+	int (*_Nullable full)(const uintptr_t *_Nonnull busy, uintptr_t seen);
+	void (*_Nullable freed)(const uintptr_t *_Nonnull busy);
 };
 MN_WEAK int vos_set_waiter(const struct vos_waiter *_Nullable waiter);
 
@@ -375,7 +379,7 @@ struct mn_carrier {
 	struct mn_thread *_Nullable current;
 	uint64_t switches;
 	uint64_t seen;      /* of `switches`, by the watcher */
-	uint64_t cpu_time;  /* ns, by the watcher */
+	uint32_t computed;  /* ticks without a switch, by the watcher */
 	uint64_t signals;   /* blocked in the kernel now */
 	struct mn_signal_stack signal_stack;
 	uint32_t sleeping;  /* 1: sleeps until it is 0 */
@@ -420,12 +424,12 @@ struct mn_state {
 	uint32_t next_number;
 	uint32_t watcher; /* 1: sleeps for good, wake it */
 	uint32_t watching; /* 1: the watcher exists */
-	int32_t process;   /* whose state this is: a forked child's must be made anew */
 	uint32_t poller;  /* epoll descriptor + 1 */
 	uint32_t spin;       /* most pauses before a kernel thread sleeps */
 	uint32_t spin_now;   /* follows how often that helps */
 	uint32_t debug;
 	uint32_t pending_calls;
+	uint32_t slot_waiters; /* threads that wait for a slot */
 	uint32_t receiving;       /* 1: the receiver of signals exists */
 	uint32_t receiver_wanted; /* version of what it is to block */
 	uint32_t receiver_done;   /* version of what it blocks */
@@ -456,6 +460,12 @@ extern struct mn_state mn_state;
 extern struct mn_action mn_actions[65];
 extern uint32_t mn_fsgsbase;
 
+/*
+ * A page that a forked child finds empty (MADV_WIPEONFORK), so that it knows that this
+ * state is its parent's. The child of vfork, whose state it is, does not.
+ */
+#define MN_MARK_WORDS 1024
+extern uint32_t mn_mark[MN_MARK_WORDS];
 #define MN_DESCRIPTORS 65536
 extern uint32_t mn_event_counts[MN_DESCRIPTORS];
 extern uint32_t mn_wanted[MN_DESCRIPTORS];
@@ -471,6 +481,8 @@ extern __thread uint32_t mn_depth MN_TLS;
 void mn_switch(struct mn_thread *from, struct mn_thread *to);
 int mn_park_call(const struct vos_pending *call);
 int mn_await_ready(int descriptor, int events);
+int mn_await_slot(const uintptr_t *busy, uintptr_t seen);
+void mn_slot_freed(const uintptr_t *busy);
 /* switch.S: addresses of what other code calls; in the order of the enumeration. */
 enum mn_routine {
 	MN_ENTRY,
@@ -539,6 +551,7 @@ MN_WORD(mn_watching_word, uint32_t, mn_state, watching)
 MN_WORD(mn_receiver_wanted, uint32_t, mn_state, receiver_wanted)
 MN_WORD(mn_receiver_done, uint32_t, mn_state, receiver_done)
 static inline int32_t *mn_blockers(uint32_t i) { return &mn_state.blockers[i]; }
+MN_WORD(mn_slot_waiters, uint32_t, mn_state, slot_waiters)
 MN_WORD(mn_alive_word, uint32_t, mn_state, alive)
 MN_WORD(mn_thread_word, uint32_t, mn_thread, word)
 MN_WORD(mn_finished_word, uint32_t, mn_thread, finished)
@@ -583,6 +596,7 @@ static inline uint32_t mn_add32(uint32_t *word, uint32_t value)
 MN_WORD(mn_semaphore_word, uintptr_t, mn_semaphore, value)
 MN_WORD(mn_barrier_round, uint32_t, mn_barrier, round)
 static inline uint32_t *mn_semaphore_value(struct mn_semaphore *s) { return (uint32_t *)&s->value; }
+static inline uint32_t *mn_marked(void) { return mn_mark; }
 MN_WORD(mn_poller_word, uint32_t, mn_state, poller)
 static inline uint32_t *mn_event_count(int32_t fd) { return &mn_event_counts[fd]; }
 static inline uint32_t *mn_wanted_events(int32_t fd) { return &mn_wanted[fd]; }

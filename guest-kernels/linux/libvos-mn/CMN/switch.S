@@ -91,6 +91,50 @@ mn_first_end:
 	.size mn_first_end, . - mn_first_end
 
 /*
+ * The child of vfork runs in its parent's memory, in the parent thread's name: until it is gone no
+ * switch must happen in it. Nothing stays on the stack, which the child overwrites.
+ */
+	.globl vfork
+	.type vfork, @function
+	.p2align 4
+vfork:
+	.cfi_startproc
+	sub $8, %rsp
+	.cfi_adjust_cfa_offset 8
+	call mn_hook_vfork
+	add $8, %rsp
+	.cfi_adjust_cfa_offset -8
+	pop %rdi
+	.cfi_adjust_cfa_offset -8
+	.cfi_register %rip, %rdi
+	mov $58, %eax
+	syscall
+	push %rdi
+	.cfi_adjust_cfa_offset 8
+	.cfi_rel_offset %rip, 0
+	test %rax, %rax
+	je 1f
+	push %rax
+	.cfi_adjust_cfa_offset 8
+	call mn_hook_vforked
+	pop %rax
+	.cfi_adjust_cfa_offset -8
+	cmp $-4095, %rax
+	jae 2f
+1:	ret
+2:	neg %eax
+	push %rax
+	.cfi_adjust_cfa_offset 8
+	call __errno_location@PLT
+	pop %rcx
+	.cfi_adjust_cfa_offset -8
+	mov %ecx, (%rax)
+	mov $-1, %eax
+	ret
+	.cfi_endproc
+	.size vfork, . - vfork
+
+/*
  * Functions that only need a word with us before they run: every argument
  * register is kept, the stack is as it was, so nothing of ours is on it when they
  * unwind or jump.

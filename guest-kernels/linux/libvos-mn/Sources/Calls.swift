@@ -36,12 +36,9 @@ enum Calls {
     unsafe vos_store_release32(mn_pending_word(all), all.pointee.pending_calls &+ 1)
     me.outcome = MN_WAITING
     unsafe me.pointer.pointee.parked = 1
-    // If this kernel thread has other work, one that sleeps is to look for the answer.
-    if unsafe all.pointee.ready > 0 && all.pointee.spinning == 0,
-      let sleeper = Carriers.takeSleeper()
-    {
-      unsafe Kernel.wakeSleeper(on: sleeper.sleepWord)
-    }
+    // Only its answer makes it ready: it stands in no queue that a cancellation could take it from.
+    unsafe me.pointer.pointee.cancellable = 0
+    Carriers.mindNewWork(isNext: true)
     Scheduler.switchAway()
     Scheduler.leave()
     return true
@@ -193,8 +190,11 @@ enum Bell {
   /// do that, for one slot.
   private enum Mode {
     case any(seen: UInt32)
-    case single
+    /// And how many more times before every waiter looks for itself.
+    case single(Int32)
   }
+
+  private static let patience = longest / shortest
 
   private static func ring(_ channel: UnsafeMutablePointer<mn_channel>, _ mode: inout Mode) {
     Scheduler.enter()
@@ -215,17 +215,24 @@ enum Bell {
       let count = wait(device, anySlot, seen, longest)
       if count >= 0 {
         mode = .any(seen: UInt32(bitPattern: count))
+      } else if errorNumber == Linux.timedOut {
+        unsafe haveAllLook(channel)
       } else if !isHarmless(errorNumber) {
-        mode = .single
+        mode = .single(patience)
       }
-    case .single:
-      if wait(device, slot, word, shortest) < 0, !isHarmless(errorNumber) {
-        // The service is lost, or the device is: libvos knows what to do.
-        Scheduler.enter()
-        unsafe Calls.endAll(channel)
-        Scheduler.leaveAndKick()
-      }
+    case .single(let left):
+      let answer = wait(device, slot, word, shortest)
+      let isBroken = answer < 0 && !isHarmless(errorNumber)
+      if isBroken || left == 0 { unsafe haveAllLook(channel) }
+      mode = .single(left > 0 ? left &- 1 : patience)
     }
+  }
+
+  /// The service is lost, or the device is, or it takes long: libvos knows what to do.
+  private static func haveAllLook(_ channel: UnsafeMutablePointer<mn_channel>) {
+    Scheduler.enter()
+    unsafe Calls.endAll(channel)
+    Scheduler.leaveAndKick()
   }
 
   private static func isHarmless(_ error: Int32) -> Bool {
@@ -256,4 +263,33 @@ public func parkCall(_ pending: UnsafePointer<vos_pending>?) -> Int32 {
   // SAFETY: libvos's contract: the structure lives as long as the call.
   guard let pending = unsafe pending else { return 0 }
   return unsafe Calls.park(pending) ? 1 : 0
+}
+
+/// libvos: all slots are in use. As for a call in one of them, others run meanwhile.
+@c(mn_await_slot)
+public func awaitSlot(_ busy: UnsafePointer<UInt>?, _ seen: UInt) -> Int32 {
+  let longest = Clock.second / 2
+  let me = Thread.current
+  guard me.canSwitch, let busy = unsafe busy else { return 0 }
+  let waiters = unsafe mn_slot_waiters(mn_all())
+  // Counted before it looks: who frees one changes the bitmap before it looks at the count.
+  _ = unsafe mn_add32(waiters, 1)
+  defer { _ = unsafe mn_add32(waiters, UInt32.max) }
+  Scheduler.enter()
+  guard unsafe mn_load64(busy) == seen else {
+    Scheduler.leave()
+    return 1
+  }
+  let key = UInt(bitPattern: busy)
+  let outcome = Parking.waitEntered(me, on: key, Clock.now &+ longest, false, true)
+  if case .timedOut = outcome { return 0 }
+  return 1
+}
+
+@c(mn_slot_freed)
+public func slotFreed(_ busy: UnsafePointer<UInt>?) {
+  guard unsafe vos_load_acquire32(mn_slot_waiters(mn_all())) > 0,
+    let word = unsafe UnsafeMutablePointer<UInt32>(bitPattern: UInt(bitPattern: busy))
+  else { return }
+  unsafe Parking.wake(word)
 }

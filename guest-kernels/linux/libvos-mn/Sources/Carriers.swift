@@ -24,6 +24,18 @@ enum Carriers {
     return nil
   }
 
+  /// There is a new time or call to mind, and this kernel thread has other threads to run: one that
+  /// sleeps looks again. Lock held.
+  static func mindNewWork(isNext: Bool) {
+    let all = unsafe mn_all()
+    guard unsafe all.pointee.ready > 0 && all.pointee.spinning == 0 else { return }
+    if isNext, let sleeper = takeSleeper() {
+      unsafe Kernel.wakeSleeper(on: sleeper.sleepWord)
+    } else {
+      Watcher.wakeUp()
+    }
+  }
+
   /// Whether the caller is to make another kernel thread active. Lock held.
   static func claimSpawn() -> Bool {
     let all = unsafe mn_all()

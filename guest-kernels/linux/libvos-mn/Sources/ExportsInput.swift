@@ -11,8 +11,6 @@ internal import CVosABI
 private let doNotWait: Int32 = 0x40
 private let waitForAll: Int32 = 0x100
 private let errorQueue: Int32 = 0x2000
-/// The least that a pipe takes in one piece (PIPE_BUF).
-private let linuxAgain = Linux.again
 
 /// Repeats a call that does not wait until it need not; nil: the real call must be made.
 private func repeated(
@@ -22,8 +20,12 @@ private func repeated(
   pthread_testcancel()
   while true {
     let result = call()
-    guard result < 0, errorNumber == linuxAgain else { return result }
-    guard Poller.waitsForEver(descriptor, events) else { return nil }
+    guard result < 0, errorNumber == Linux.again else { return result }
+    switch Poller.waiting(descriptor, events) {
+    case .never: return result
+    case .limited: return nil
+    case .forEver: break
+    }
     let outcome = Poller.wait(descriptor, events)
     if case .impossible = outcome { return nil }
   }

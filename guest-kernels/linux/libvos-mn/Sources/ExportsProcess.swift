@@ -7,8 +7,7 @@ internal import CVosABI
 
 /// In the child only the caller lives; it runs on the child's one kernel thread.
 private func forked(_ child: Int32) -> Int32 {
-  guard Runtime.isRunning, child == 0 else { return child }
-  Rebirth.alone()
+  if child == 0, Rebirth.isDue { Rebirth.alone() }
   return child
 }
 
@@ -20,6 +19,30 @@ public func fork() -> Int32 {
 
 @c(_Fork)
 public func forkWithoutHandlers() -> Int32 { forked(unsafe real().pointee._Fork()) }
+
+// The child of vfork counts as a signal handler of the thread: it is never switched away from.
+// SAFETY: the thread's own record.
+@c(mn_hook_vfork)
+public func hookVfork() { unsafe mn_self().pointee.handlers &+= 1 }
+
+@c(mn_hook_vforked)
+public func hookVforked() { unsafe mn_self().pointee.handlers &-= 1 }
+
+/// libc forks by itself in these two.
+@c(daemon)
+public func daemon(_ keepsDirectory: Int32, _ keepsStreams: Int32) -> Int32 {
+  // SAFETY: libc's own function.
+  forked(unsafe real().pointee.daemon(keepsDirectory, keepsStreams))
+}
+
+@c(forkpty)
+public func forkpty(
+  _ terminal: UnsafeMutablePointer<Int32>?, _ name: UnsafeMutablePointer<CChar>?,
+  _ settings: UnsafeRawPointer?, _ size: UnsafeRawPointer?
+) -> Int32 {
+  // SAFETY: the program's pointers, as it gave them.
+  forked(unsafe real().pointee.forkpty(terminal, name, settings, size))
+}
 
 /// libc changes the identity of every thread by a signal that each answers in its own name; a
 /// thread of ours cannot. Before the first pthread_create all is as ever.

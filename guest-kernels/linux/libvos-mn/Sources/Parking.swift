@@ -49,6 +49,7 @@ enum Parking {
     me.outcome = MN_WAITING
     unsafe me.pointer.pointee.cancellable = cancellable ? 1 : 0
     let parks = switches && (deadline == 0 || Timers.add(me, deadline))
+    if parks, deadline != 0 { Carriers.mindNewWork(isNext: unsafe me.pointer.pointee.heap == 1) }
     unsafe me.pointer.pointee.parked = parks ? 1 : 0
     add(me, key)
     afterwards()

@@ -117,13 +117,20 @@ enum Poller {
     unsafe Parking.wake(counter, count: Int.max)
   }
 
-  /// Whether the program wants calls on the descriptor to wait, and for ever: no O_NONBLOCK, and no
-  /// SO_RCVTIMEO or SO_SNDTIMEO.
-  static func waitsForEver(_ descriptor: Int32, _ events: UInt32) -> Bool {
+  /// How the program wants calls on a descriptor to wait.
+  enum Waiting {
+    case forEver
+    /// O_NONBLOCK.
+    case never
+    /// SO_RCVTIMEO or SO_SNDTIMEO.
+    case limited
+  }
+
+  static func waiting(_ descriptor: Int32, _ events: UInt32) -> Waiting {
     let getFlags = 3
     let nonBlocking = 0o4000
     let flags = mn_syscall(callControl, Int(descriptor), getFlags, 0, 0, 0, 0)
-    guard flags >= 0, flags & nonBlocking == 0 else { return false }
+    guard flags >= 0, flags & nonBlocking == 0 else { return .never }
     let socketLevel = 1
     let option = events == writable ? 21 : 20  // SO_SNDTIMEO, SO_RCVTIMEO
     var limit = mn_time()
@@ -135,7 +142,12 @@ enum Poller {
           Int(bitPattern: length), 0)
       }
     }
-    return result != 0 || limit.seconds == 0 && limit.nanoseconds == 0
+    return result != 0 || limit.seconds == 0 && limit.nanoseconds == 0 ? .forEver : .limited
+  }
+
+  static func waitsForEver(_ descriptor: Int32, _ events: UInt32) -> Bool {
+    if case .forEver = waiting(descriptor, events) { return true }
+    return false
   }
 
   /// Whether one of the events is set now.

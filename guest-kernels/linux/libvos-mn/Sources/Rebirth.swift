@@ -7,11 +7,25 @@ internal import CVosABI
 enum Rebirth {
   // SAFETY (all below): nobody else runs in the child yet.
 
+  private static let marked: UInt32 = 1
+  private static let adviseWipeOnFork: Int32 = 18
+
+  /// From now on a forked child can be told from its parent.
+  static func mark() -> Bool {
+    let page = unsafe mn_marked()
+    guard unsafe madvise(page, Int(MN_MARK_WORDS) &* 4, adviseWipeOnFork) == 0 else { return false }
+    unsafe page.pointee = marked
+    return true
+  }
+
+  /// Whether this process was forked from the one whose state this is.
+  static var isDue: Bool { Runtime.isRunning && (unsafe mn_marked().pointee) != marked }
+
   /// Everything that told of other threads is forgotten; their memory stays, as libc's does not.
   static func alone() {
     let all = unsafe mn_all()
     let me = Thread.current
-    unsafe all.pointee.process = getpid()
+    unsafe mn_marked().pointee = marked
     unsafe all.pointee.first = nil
     unsafe all.pointee.last = nil
     unsafe all.pointee.free_threads = nil

@@ -56,8 +56,7 @@ enum Runtime {
     unsafe me.pointer.pointee.alive = 1
     unsafe me.pointer.pointee.base = unsafe mn_thread_pointer()
     unsafe all.pointee.alive = 1
-    unsafe all.pointee.process = getpid()
-    return settle(me)
+    return Rebirth.mark() && settle(me)
   }
 
   /// Puts the one thread there is on the kernel thread it runs on, which becomes a carrier.

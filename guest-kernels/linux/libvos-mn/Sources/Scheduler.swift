@@ -29,7 +29,7 @@ enum Scheduler {
       }
     }
     // Its holder may have been in the process that this one was forked from.
-    if unsafe mn_all().pointee.process != getpid(), Runtime.isRunning { Rebirth.alone() }
+    if Rebirth.isDue { Rebirth.alone() }
     while unsafe vos_exchange32(lock, 2) != 0 { unsafe Kernel.sleep(on: lock, while: 2, until: 0) }
   }
 
@@ -52,7 +52,7 @@ enum Scheduler {
     }
     let grows = Carriers.claimSpawn()
     leave()
-    if grows { Carriers.spawn() }
+    if grows { Carriers.spawn() } else { Watcher.wakeUp() }
   }
 
   static var readyCount: UInt32 { unsafe vos_load_acquire32(mn_ready_word(mn_all())) }
@@ -107,7 +107,11 @@ enum Scheduler {
     unsafe next.pointer.pointee.carrier = unsafe carrier.pointer
     unsafe carrier.pointer.pointee.current = unsafe next.pointer
     unsafe carrier.pointer.pointee.switches &+= 1
-    if next.isUser { adopt(next, carrier) }
+    if next.isUser {
+      adopt(next, carrier)
+      // Others must wait for it: how long, somebody must see.
+      if unsafe mn_all().pointee.ready > 0 { Watcher.wakeUp() }
+    }
     unsafe mn_switch(me.pointer, next.pointer)
   }
 

@@ -605,7 +605,7 @@ static void signals(void)
 /* fork from a thread: the child has that thread, and makes threads of its own. */
 static void *forks(void *unused)
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 3; i++) {
 		int status;
 		pid_t child = fork();
 
@@ -635,16 +635,16 @@ static void *computes(void *unused)
 }
 static void forking(void)
 {
-	pthread_t busy[4], threads[4];
+	pthread_t busy[2], threads[4];
 
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 2; i++)
 		busy[i] = run(computes, NULL);
 	for (int i = 0; i < 4; i++)
 		threads[i] = run(forks, NULL);
 	for (int i = 0; i < 4; i++)
 		end(threads[i]);
 	released = 1;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 2; i++)
 		end(busy[i]);
 	printf("forking\n");
 }
