@@ -99,6 +99,8 @@ struct libvos_directory_entry {
 	X(long, pwritev64v2, (int, const struct libvos_vector *, int, long, int)) \
 	X(int, poll, (struct libvos_interest *, unsigned long, int))          \
 	X(int, ppoll, (struct libvos_interest *, unsigned long, const struct libvos_time *, const void *)) \
+	X(int, select, (int, uint64_t *, uint64_t *, uint64_t *, void *))      \
+	X(int, pselect, (int, uint64_t *, uint64_t *, uint64_t *, const struct libvos_time *, const void *)) \
 	X(void, sync, (void))                                                 \
 	X(int, syncfs, (int))                                                 \
 	X(int, socket, (int, int, int))                                       \

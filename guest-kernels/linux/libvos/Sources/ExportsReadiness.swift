@@ -44,6 +44,44 @@ private enum Readiness {
     }
   }
 
+  /// The same for sets of descriptors, of which only the first may have any; it then has the ready
+  /// ones.
+  static func ask(
+    _ limit: Int32, _ read: UnsafeMutablePointer<UInt64>?, _ write: UnsafePointer<UInt64>?,
+    _ other: UnsafePointer<UInt64>?, _ milliseconds: Int32
+  ) -> Int32? {
+    // SAFETY: a set has as many bits as `limit`, in words of 64.
+    guard let read = unsafe read, (1...setLimit).contains(limit) else { return nil }
+    let words = Int(limit &+ 63) / 64
+    var list = InlineArray<4, libvos_interest>(
+      repeating: libvos_interest(descriptor: -1, events: 0x001, found: 0))
+    var count = 0
+    for index in 0..<words {
+      guard unsafe (write?[index] ?? 0) | (other?[index] ?? 0) == 0 else { return nil }
+      var bits = unsafe read[index]
+      while bits != 0 {
+        let descriptor = Int32(index &* 64 &+ bits.trailingZeroBitCount)
+        guard count < most, descriptor < limit else { return nil }
+        list[count].descriptor = descriptor
+        count = count &+ 1
+        bits = bits & (bits &- 1)
+      }
+    }
+    var span = list.mutableSpan
+    let ready = unsafe span.withUnsafeMutableBufferPointer {
+      unsafe ask($0.baseAddress, UInt(count), milliseconds)
+    }
+    guard let ready else { return nil }
+    for index in 0..<count where list[index].found == 0 {
+      let descriptor = Int(list[index].descriptor)
+      unsafe read[descriptor / 64] &= ~(1 << UInt64(descriptor % 64))
+    }
+    return ready
+  }
+
+  /// FD_SETSIZE.
+  private static let setLimit: Int32 = 1024
+
   /// The channel of them all, if all are attached sockets of a living service, asked for data only:
   /// the kernel has its part in whether a connection stands.
   private static func channel(
@@ -114,6 +152,41 @@ public func ppoll(
     return ready
   }
   return unsafe real().pointee.ppoll(list, count, time, signals)
+}
+
+/// Milliseconds of a time of seconds and microseconds; -1 for none, 0 for one that is odd.
+private func milliseconds(_ time: UnsafePointer<libvos_time>?) -> Int32 {
+  guard let time = unsafe time?.pointee else { return -1 }
+  guard (0...1000).contains(time.seconds), (0..<1_000_000).contains(time.nanoseconds) else {
+    return 0
+  }
+  return Int32(time.seconds &* 1000 &+ time.nanoseconds / 1000)
+}
+
+@c(select)
+public func select(
+  _ limit: Int32, _ read: UnsafeMutablePointer<UInt64>?, _ write: UnsafeMutablePointer<UInt64>?,
+  _ other: UnsafeMutablePointer<UInt64>?, _ time: UnsafeMutableRawPointer?
+) -> Int32 {
+  let longest = unsafe milliseconds(
+    UnsafePointer(time?.assumingMemoryBound(to: libvos_time.self)))
+  if let ready = unsafe Readiness.ask(limit, read, write, other, longest) { return ready }
+  return unsafe real().pointee.select(limit, read, write, other, time)
+}
+
+@c(pselect)
+public func pselect(
+  _ limit: Int32, _ read: UnsafeMutablePointer<UInt64>?, _ write: UnsafeMutablePointer<UInt64>?,
+  _ other: UnsafeMutablePointer<UInt64>?, _ time: UnsafePointer<libvos_time>?,
+  _ signals: UnsafeRawPointer?
+) -> Int32 {
+  let longest: Int32 = unsafe time == nil ? -1 : 0
+  if unsafe signals == nil,
+    let ready = unsafe Readiness.ask(limit, read, write, other, longest)
+  {
+    return ready
+  }
+  return unsafe real().pointee.pselect(limit, read, write, other, time, signals)
 }
 
 /// What programs built with _FORTIFY_SOURCE call.

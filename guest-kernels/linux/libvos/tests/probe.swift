@@ -597,6 +597,27 @@ func many(_ one: Int32, _ two: Int32, _ here: inout sockaddr_in, _ there: inout 
   say("bytes \(sum(room[...])) \(names[1].sin_port == here.sin_port)")
 }
 
+/// select over sets of 1024 bits.
+func pick(_ label: String, _ read: [Int32], _ write: [Int32] = [], _ milliseconds: Int = 0) {
+  func set(_ all: [Int32]) -> [UInt64] {
+    var words = [UInt64](repeating: 0, count: 16)
+    for one in all { words[Int(one / 64)] |= 1 << UInt64(one % 64) }
+    return words
+  }
+  var (reads, writes) = (set(read), set(write))
+  var time = timeval(tv_sec: 0, tv_usec: milliseconds * 1000)
+  let last = (read + write).max() ?? 0
+  let ready = reads.withUnsafeMutableBytes { reads in
+    writes.withUnsafeMutableBytes { writes in
+      select(
+        last + 1, reads.baseAddress!.assumingMemoryBound(to: fd_set.self),
+        writes.baseAddress!.assumingMemoryBound(to: fd_set.self), nil, &time)
+    }
+  }
+  let found = read.map { reads[Int($0 / 64)] >> UInt64($0 % 64) & 1 }
+  say("\(label) \(ready) \(found) \(reads.reduce(0) { $0 + $1.nonzeroBitCount })")
+}
+
 @_silgen_name("ppoll")
 func cdouble_ppoll(
   _ list: UnsafeMutablePointer<pollfd>, _ count: UInt, _ time: UnsafeMutablePointer<timespec>,
@@ -630,6 +651,12 @@ func readiness() {
   var time = timespec(tv_sec: 0, tv_nsec: 0)
   var single = pollfd(fd: client, events: Int16(POLLIN), revents: 0)
   say("ppoll \(cdouble_ppoll(&single, 1, &time, nil)) \(single.revents)")
+  for _ in 0..<20 {
+    pick("pick one", [client]); pick("pick two", [client, server, other], [], 1000)
+  }
+  pick("pick five", [client, server, far, other, ends[0]]);
+  pick("room", [client], [client, server])
+  pick("mixed", [client, ends[0]]); pick("none", []); pick("nothing", [server], [], 5)
   get(client, 9); get(other, 9)
   ask("empty", [(client, POLLIN)]); ask("empty", [(client, POLLIN)], 20)
   shareds = server
