@@ -311,7 +311,8 @@ struct libvos_settings {
 	/* VOS_SPIN, VOS_YIELD: nanoseconds + 1; 0: not said */
 	uint32_t spin_said;
 	uint32_t yield_said;
-	/* The same in ticks of the time-stamp counter; all 0 until they are measured. */
+	uint64_t tick_rate; /* of the time-stamp counter, in a microsecond */
+	/* Limits in its ticks; all 0 until they are measured. */
 	uint64_t spin_ticks;
 	uint64_t yield_ticks;
 	uint64_t sleep_ticks;

@@ -61,9 +61,13 @@ struct Wait {
 
 /// Nanoseconds and ticks of the time-stamp counter.
 enum Clock {
-  /// What a doorbell, an interrupt and two switches of context cost, about; so long may be looked
-  /// and yielded without losing more than sleeping at once would have cost.
-  private static let usual: UInt64 = 50_000
+  /// A doorbell, an interrupt and two switches of context cost about as much as so many traps: 50 µs
+  /// where one takes 140 ns, and more where all that is slower. So long may be looked, and so long
+  /// yielded, without losing much more than sleeping at once would have cost.
+  private static let trapsPerSleep: UInt64 = 350
+  private static let sleepRange: ClosedRange<UInt64> = 20_000...2_000_000
+  private static let measuredTraps = 8
+  private static let getParent = 110  // __NR_getppid: does next to nothing
   private static let monotonic: Int32 = 1  // CLOCK_MONOTONIC
   private static let measuredPauses = 400
   private static let slowest: UInt64 = 50  // ticks in a microsecond
@@ -80,7 +84,7 @@ enum Clock {
 
   /// After `prepare`.
   static var ticksPerMillisecond: UInt64 {
-    unsafe libvos_set().pointee.sleep_ticks &* (1_000_000 / usual)
+    unsafe libvos_set().pointee.tick_rate &* 1000
   }
 
   /// Measures the counter, once in a family of processes.
@@ -88,12 +92,25 @@ enum Clock {
     let set = unsafe libvos_set()
     guard unsafe set.pointee.sleep_ticks == 0 else { return }
     let rate = ticksPerMicrosecond()
+    let usual = min(max(trap &* trapsPerSleep, sleepRange.lowerBound), sleepRange.upperBound)
     // On one processor a look only keeps the others from working: there are yields instead.
     let spin = unsafe said(set.pointee.spin_said) ?? (isAlone ? 0 : usual)
     let yield = unsafe said(set.pointee.yield_said) ?? usual
     unsafe set.pointee.spin_ticks = spin &* rate / 1000
     unsafe set.pointee.yield_ticks = yield &* rate / 1000
+    unsafe set.pointee.tick_rate = rate
     unsafe set.pointee.sleep_ticks = usual &* rate / 1000
+  }
+
+  /// Nanoseconds of a system call: the quickest of a few, for others may run in between.
+  private static var trap: UInt64 {
+    var quickest = UInt64.max
+    for _ in 0..<measuredTraps {
+      let start = nanoseconds
+      for _ in 0..<measuredTraps { _ = libvos_system_call(getParent, 0, 0, 0, 0, 0, 0) }
+      quickest = min(quickest, nanoseconds &- start)
+    }
+    return quickest / UInt64(measuredTraps)
   }
 
   private static func said(_ value: UInt32) -> UInt64? {
