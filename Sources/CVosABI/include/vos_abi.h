@@ -203,6 +203,7 @@ struct vos_event {
 #define VOS_CALL_READ 0u
 #define VOS_CALL_WRITE 1u
 #define VOS_CALL_CLOSE 3u
+#define VOS_CALL_FSTAT 5u
 #define VOS_CALL_IOCTL 16u
 #define VOS_CALL_PREAD64 17u
 #define VOS_CALL_PWRITE64 18u
@@ -224,6 +225,7 @@ struct vos_event {
 #define VOS_CALL_POLL 0x1001u   /* argument[0]: events; [1]: VOS_POLL_* */
 #define VOS_CALL_ATTACH 0x1002u /* argument[0]: slice that may use object from now on */
 #define VOS_CALL_DETACH 0x1003u /* no slice may use object any more but slice 0 */
+#define VOS_CALL_NET_TABLE 0x1004u /* data: name of a file of /proc/net; argument[0]: offset */
 #define VOS_CALL_FUSE 0x1010u   /* data: one FUSE message in, one reply out */
 
 /* Control channel: the host asks a domain's agent. */
@@ -282,6 +284,8 @@ struct vos_event {
  * READ, WRITE on a socket object: data = payload alone; argument[0] = MSG_*
  * flags; the hot form of send and recv.
  * PREAD64, PWRITE64: argument[0] = offset; data = payload alone.
+ * FSTAT: reply data = struct stat. NET_TABLE: reply data = the text from there on,
+ * as far as there is room; result: its bytes, 0 at the end. Only slice 0 may ask.
  */
 struct vos_message {
 	uint32_t flags;          /* in: MSG_*; out: msg_flags */

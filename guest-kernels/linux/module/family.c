@@ -171,6 +171,7 @@ static void vos_family_take(void)
 			       family->ours.family);
 	}
 	vos_hook_place();
+	vos_tables_take();
 	vos_family_taken = true;
 	if (!all)
 		__module_get(THIS_MODULE);
@@ -211,8 +212,10 @@ void vos_family_exit(void)
 {
 	int i;
 
-	if (vos_family_taken)
+	if (vos_family_taken) {
+		vos_tables_give_back();
 		vos_hook_remove();
+	}
 	for (i = 0; vos_family_taken && i < ARRAY_SIZE(vos_families); i++) {
 		sock_unregister(vos_families[i].ours.family);
 		if (sock_register(vos_families[i].restored))

@@ -8,10 +8,13 @@
  * own checks, and what goes to the far end comes without any right.
  */
 #include <linux/file.h>
+#include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/packet_diag.h>
 #include <linux/poll.h>
 #include <linux/sock_diag.h>
 #include <linux/uio.h>
+#include <net/netlink.h>
 
 #include "sockets.h"
 
@@ -86,6 +89,46 @@ static int vos_diag_bind(struct vos_sock *vs)
 	return local->ops->bind(local, (struct sockaddr *)&name, sizeof(name));
 }
 
+/* What tells of one socket of the far end, in the form for its family. */
+static void vos_diag_own(struct vos_device *dev, void *data, size_t length)
+{
+	struct inet_diag_msg *inet = data;
+	struct packet_diag_msg *packet = data;
+	struct vos_owner owner;
+
+	if (length < 1)
+		return;
+	if (*(u8 *)data == AF_PACKET && length >= sizeof(*packet)) {
+		packet->pdiag_ino = vos_owner_of(dev, packet->pdiag_ino).inode;
+	} else if (length >= sizeof(*inet)) {
+		owner = vos_owner_of(dev, inet->idiag_inode);
+		inet->idiag_inode = owner.inode;
+		if (uid_valid(owner.user))
+			inet->idiag_uid = from_kuid_munged(current_user_ns(),
+							   owner.user);
+	}
+}
+
+/* A reply of the far end on its way to the program. */
+int vos_diag_payload_out(struct vos_sock *vs, const void *payload,
+			 struct msghdr *msg, size_t length)
+{
+	void *copy = kvmalloc(length, GFP_KERNEL);
+	struct nlmsghdr *head = copy;
+	int left = length, ret = 0;
+
+	if (!copy)
+		return -ENOBUFS;
+	memcpy(copy, payload, length);
+	for (; nlmsg_ok(head, left); head = nlmsg_next(head, &left))
+		if (head->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+			vos_diag_own(vs->dev, nlmsg_data(head), nlmsg_len(head));
+	if (copy_to_iter(copy, length, &msg->msg_iter) != length)
+		ret = -EFAULT;
+	kvfree(copy);
+	return ret;
+}
+
 bool vos_diag_is_local(struct vos_sock *vs, struct msghdr *msg, size_t length)
 {
 	bool local;
@@ -94,6 +137,8 @@ bool vos_diag_is_local(struct vos_sock *vs, struct msghdr *msg, size_t length)
 		return false;
 	local = vos_diag_asks_here(msg, length);
 	WRITE_ONCE(vs->local_answers, local);
+	if (!local)
+		vos_owners_learn(vs->dev);
 	return local;
 }
 

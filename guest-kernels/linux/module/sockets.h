@@ -57,6 +57,7 @@ struct vos_sock {
 	u32 epoch;  /* life of the service that has the object */
 	u32 cookie; /* of READY events; 0: none */
 	bool has_object;
+	unsigned long far_inode; /* of the service's socket, once asked; 0: unknown */
 	spinlock_t arm_lock;
 	u32 armed; /* events that the service will tell of */
 	u32 told_ready; /* counts READY events, and what makes `armed` stale */
@@ -156,10 +157,25 @@ int vos_sock_gettstamp(struct socket *sock, void __user *stamp, bool micro,
 void vos_hook_place(void);
 void vos_hook_remove(void);
 
+/* sockowner.c */
+struct vos_owner {
+	unsigned long inode; /* of this kernel's socket; 0: there is none */
+	kuid_t user;
+};
+
+void vos_owners_learn(struct vos_device *dev);
+struct vos_owner vos_owner_of(struct vos_device *dev, unsigned long far);
+
+/* proctable.c */
+void vos_tables_take(void);
+void vos_tables_give_back(void);
+
 /* sockdiag.c */
 int vos_diag_open(struct vos_sock *vs);
 bool vos_diag_is_local(struct vos_sock *vs, struct msghdr *msg, size_t length);
 int vos_diag_sendmsg(struct vos_sock *vs, struct msghdr *msg);
+int vos_diag_payload_out(struct vos_sock *vs, const void *payload,
+			 struct msghdr *msg, size_t length);
 int vos_diag_recvmsg(struct vos_sock *vs, struct msghdr *msg, int flags);
 __poll_t vos_diag_poll(struct vos_sock *vs, struct poll_table_struct *wait);
 

@@ -12,6 +12,8 @@
  */
 #include <linux/compat.h>
 #include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
 #include <linux/uaccess.h>
 
 #include "sockets.h"
@@ -30,6 +32,13 @@ static bool vos_hook_is_ours(const struct pt_regs *regs)
 static bool vos_hook_is_interface(int name)
 {
 	return name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX;
+}
+
+/* What the far end answers: the cookie is the one that ss shows. */
+static bool vos_hook_asks_far(int name)
+{
+	return name == SO_ERROR || name == SO_COOKIE ||
+	       vos_hook_is_interface(name);
 }
 
 /* In place of sock_getsockopt(). */
@@ -70,10 +79,11 @@ static int vos_hook_ifconf(struct net *net, struct ifconf __user *list)
 	struct socket *sock;
 	int ret = sock_create(PF_INET, SOCK_DGRAM, 0, &sock);
 
-	if (ret)
-		return ret;
-	ret = vos_sock_ioctl(sock, SIOCGIFCONF, (unsigned long)list);
-	sock_release(sock);
+	if (!ret) {
+		ret = vos_sock_ioctl(sock, SIOCGIFCONF, (unsigned long)list);
+		sock_release(sock);
+	}
+	module_put(THIS_MODULE); /* got at the probe */
 	return ret;
 }
 
@@ -82,8 +92,7 @@ static int vos_hook_at_get(struct kprobe *probe, struct pt_regs *regs)
 {
 	int name = (int)regs->dx;
 
-	if ((name != SO_ERROR && !vos_hook_is_interface(name)) ||
-	    !vos_hook_is_ours(regs))
+	if (!vos_hook_asks_far(name) || !vos_hook_is_ours(regs))
 		return 0;
 	regs->ip = (unsigned long)vos_hook_get;
 	return 1;
@@ -102,7 +111,7 @@ static int vos_hook_at_set(struct kprobe *probe, struct pt_regs *regs)
 static int vos_hook_at_ifconf(struct kprobe *probe, struct pt_regs *regs)
 {
 	if ((struct net *)regs->di != &init_net || in_compat_syscall() ||
-	    !vos_family_serves())
+	    !vos_family_serves() || !try_module_get(THIS_MODULE))
 		return 0;
 	regs->ip = (unsigned long)vos_hook_ifconf;
 	return 1;
@@ -139,7 +148,7 @@ void vos_hook_place(void)
 	}
 }
 
-/* Who is in one of our functions holds a socket of ours, and that the module. */
+/* Who is in one of our functions holds the module, most by a socket of ours. */
 void vos_hook_remove(void)
 {
 	int i;
@@ -147,4 +156,5 @@ void vos_hook_remove(void)
 	for (i = 0; i < ARRAY_SIZE(vos_hooks); i++)
 		if (vos_hooked[i])
 			unregister_kprobe(&vos_hooks[i]);
+	synchronize_rcu_tasks(); /* who has just let go of the module has returned */
 }

@@ -145,8 +145,8 @@ static int vos_ioctl_detach(struct vos_sock *vs)
 
 /*
  * Differs: FIONREAD, SIOCOUTQ, SIOCOUTQNSD, SIOCATMARK and SIOCGIF* are served;
- * all that sets something is EPERM, also for root; so are SIOCETHTOOL and
- * SIOCGARP.
+ * all that sets something is EPERM, also for root, and SIOCGARP too; SIOCETHTOOL
+ * is EOPNOTSUPP.
  */
 int vos_sock_ioctl(struct socket *sock, unsigned int command,
 		   unsigned long argument)
@@ -180,6 +180,9 @@ int vos_sock_ioctl(struct socket *sock, unsigned int command,
 	case SIOCGIFTXQLEN:
 		return vos_ioctl_ifreq(vs, command, arg);
 	}
+	/* A pointer to a structure that each of its commands has another of. */
+	if (command == SIOCETHTOOL)
+		return -EOPNOTSUPP;
 	/* The service domain alone configures its interfaces. */
-	return -EPERM;
+	return _IOC_TYPE(command) == SOCK_IOC_TYPE ? -EPERM : -ENOTTY;
 }

@@ -111,6 +111,15 @@ static void vos_name_out(struct msghdr *msg, const struct vos_message *head)
 	msg->msg_namelen = head->name_length;
 }
 
+static int vos_message_out(struct vos_sock *vs, struct vos_request *request,
+			   u32 start, struct msghdr *msg, u32 length)
+{
+	if (vs->local)
+		return vos_diag_payload_out(vs, request->buffer + start, msg,
+					    length);
+	return vos_payload_out(request, start, msg, length);
+}
+
 static s64 vos_receive_message(struct vos_sock *vs, struct vos_request *request,
 			       struct msghdr *msg, size_t length, int flags)
 {
@@ -141,7 +150,7 @@ static s64 vos_receive_message(struct vos_sock *vs, struct vos_request *request,
 	vos_name_out(msg, &head);
 	msg->msg_flags |= head.flags & VOS_RECEIVED_FLAGS;
 	if (!(vos_sock_is_stream(vs) && flags & MSG_TRUNC) &&
-	    vos_payload_out(request, start, msg, head.payload_length))
+	    vos_message_out(vs, request, start, msg, head.payload_length))
 		return -EFAULT;
 	if (vos_control_out(request, msg, head.control_length))
 		return -ENOBUFS;

@@ -228,7 +228,7 @@ static void stamps(void)
 	set_option(b, SOL_SOCKET, SO_TIMESTAMPNS, 0);
 	CHECK(!set_option(b, SOL_SOCKET, SO_TIMESTAMPING,
 			  SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE));
-	for (int i = 0; i < 20 && !control; i++) { /* it is switched on by and by */
+	for (int i = 0; i < 200 && !control; i++) { /* it is switched on by and by */
 		nap(10);
 		sendto(a, "t", 1, 0, ADDRESS(to));
 		recvmsg(b, room(&message), 0);

@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "tests.h"
@@ -147,6 +148,7 @@ static void groups(void)
 
 struct wanted {
 	int port, found;
+	struct inet_diag_msg last;
 };
 
 static void see_socket(struct nlmsghdr *head, void *argument)
@@ -155,8 +157,10 @@ static void see_socket(struct nlmsghdr *head, void *argument)
 	struct wanted *wanted = argument;
 
 	if (ntohs(one->id.idiag_sport) == wanted->port &&
-	    one->idiag_state == TCP_LISTEN)
+	    one->idiag_state == TCP_LISTEN) {
 		wanted->found++;
+		wanted->last = *one;
+	}
 }
 
 static void see_local(struct nlmsghdr *head, void *argument)
@@ -174,7 +178,7 @@ static void sockets(void)
 {
 	struct sockaddr_un name = { AF_UNIX, "\0vos-tests" };
 	struct question question = {};
-	struct wanted wanted = { 7401, 0 };
+	struct wanted wanted = { 7401 };
 	int s = open_netlink(NETLINK_SOCK_DIAG), l = listener(7401);
 	int u = socket(AF_UNIX, SOCK_DGRAM, 0);
 	unsigned int seen = 0;
@@ -201,6 +205,114 @@ static void sockets(void)
 	close(s);
 }
 
+/* The table of listeners, to find @wanted in. */
+static bool finds_listener(int s, struct wanted *wanted)
+{
+	struct question question = {};
+
+	wanted->found = 0;
+	question.inet = (struct inet_diag_req_v2){ .sdiag_family = AF_INET,
+						   .sdiag_protocol = IPPROTO_TCP,
+						   .idiag_states = 1 << TCP_LISTEN };
+	ask(s, &question, SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sizeof(question.inet));
+	return !dump(s, SOCK_DIAG_BY_FAMILY, see_socket, wanted) && wanted->found == 1;
+}
+
+/* As ss -p finds whose a socket is: by its inode number, its cookie, its user. */
+static void owners(void)
+{
+	int s = open_netlink(NETLINK_SOCK_DIAG), l = listener(7403), ready[2];
+	struct wanted mine = { 7403 }, other = { 7404 };
+	uint64_t cookie = 0, told;
+	socklen_t length = sizeof(cookie);
+	struct stat file;
+	pid_t child;
+
+	CHECK(finds_listener(s, &mine) && !fstat(l, &file));
+	CHECK(mine.last.idiag_inode == file.st_ino && mine.last.idiag_uid == 0,
+	      "inode %u of %u", mine.last.idiag_inode, mine.last.idiag_uid);
+	CHECK(!getsockopt(l, SOL_SOCKET, SO_COOKIE, &cookie, &length));
+	memcpy(&told, mine.last.id.idiag_cookie, sizeof(told));
+	CHECK(told == cookie);
+	CHECK(!pipe(ready));
+	child = fork();
+	if (!child) {
+		if (setuid(1000) || listener(7404) < 0 || write(ready[1], "r", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	read(ready[0], answer, 1);
+	CHECK(finds_listener(s, &other) && other.last.idiag_uid == 1000,
+	      "user %u", other.last.idiag_uid);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(ready[0]);
+	close(ready[1]);
+	close(l);
+	close(s);
+}
+
+static char text[1 << 18];
+
+/* The text of a file of /proc/net; "" if there is none. */
+static const char *table(const char *name)
+{
+	char path[40];
+	FILE *file;
+	size_t length = 0;
+
+	snprintf(path, sizeof(path), "/proc/net/%s", name);
+	file = fopen(path, "r");
+	if (file) {
+		length = fread(text, 1, sizeof(text) - 1, file);
+		fclose(file);
+	}
+	text[length] = 0;
+	return text;
+}
+
+/* The inode number in the line of a socket at @port; 0: no such line. */
+static unsigned long table_inode(const char *name, int port, unsigned int state)
+{
+	unsigned int own, at;
+	unsigned long inode;
+	char *rest = (char *)table(name), *line;
+
+	while ((line = strsep(&rest, "\n")))
+		if (sscanf(line, " %*d: %*x:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %*d %*d %lu",
+			   &own, &at, &inode) == 3 &&
+		    (int)own == port && at == state)
+			return inode;
+	return 0;
+}
+
+/* What netstat, lsof, ifconfig and route read. */
+static void tables(void)
+{
+	int l = listener(7405), u = datagram(7406), six = socket(AF_INET6, SOCK_STREAM, 0);
+	struct sockaddr_in6 address = at6(7407);
+	struct stat file;
+
+	CHECK(!bind(six, ADDRESS(address)) && !listen(six, 1));
+	CHECK(!fstat(l, &file) && table_inode("tcp", 7405, TCP_LISTEN) == file.st_ino);
+	CHECK(!fstat(u, &file) && table_inode("udp", 7406, TCP_CLOSE) == file.st_ino);
+	CHECK(!fstat(six, &file) && table_inode("tcp6", 7407, TCP_LISTEN) == file.st_ino,
+	      "%s", text);
+	CHECK(strstr(table("dev"), "lo:"));
+	CHECK(strstr(table("if_inet6"), " lo\n"));
+	CHECK(!strncmp(table("snmp"), "Ip: ", 4) && strstr(text, "\nTcp: "));
+	CHECK(strstr(table("netstat"), "TcpExt: "));
+	CHECK(strstr(table("sockstat"), "TCP: inuse "));
+	CHECK(!strncmp(table("route"), "Iface\t", 6));
+	CHECK(!strncmp(table("arp"), "IP address", 10));
+	CHECK(strstr(table("raw"), "local_address") && strstr(table("udp6"), "local_address") &&
+	      strstr(table("raw6"), "local_address"));
+	SAME("a table is not written", open("/proc/net/tcp", O_WRONLY) >= 0);
+	close(l);
+	close(u);
+	close(six);
+}
+
 /* Families that stay local: their sockets are this kernel's. */
 static void others(void)
 {
@@ -222,6 +334,8 @@ void netlink(void)
 	routes();
 	groups();
 	sockets();
+	owners();
+	tables();
 	others();
 }
 

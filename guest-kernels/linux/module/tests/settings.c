@@ -163,6 +163,9 @@ static void interface(int s)
 	same("kind of lo", request.ifr_hwaddr.sa_family);
 	strcpy(request.ifr_name, "none0");
 	SAME("an unknown interface", ioctl(s, SIOCGIFINDEX, &request));
+	SAME("is a socket a terminal", isatty(s)); /* minus ENOTTY */
+	same("the errno of it", errno);
+	SAME("an ioctl of others", ioctl(s, 0x12345678, &request));
 }
 
 /* Whatever kind of socket is asked. */

@@ -34,13 +34,16 @@ public struct CallsTable {
   private static let depth = 5
   private static let besides: Set = [
     "vos_sock_tell_options", "vos_sock_rearm", "vos_sock_wake_next", "vos_diag_sendmsg",
+    "vos_owners_learn",
   ]
 
   private func socketSection() throws -> [String] {
     let module = "guest-kernels/linux/module/"
     let files = try names(in: module).filter { $0.hasPrefix("sock") && $0.hasSuffix(".c") }
-    let text = try (files + ["calls.c"]).map { try read(module + $0) }.joined(separator: "\n")
+    let text = try (files + ["proctable.c", "calls.c"]).map { try read(module + $0) }
+      .joined(separator: "\n")
     let source = CSource(text, prefix: "vos_")
+    let table = "vos_table_open"
     return [
       "# Calls\n", "Made by `tools/dev calls` from the code: do not edit.\n",
       "## Sockets, by the kernel path\n",
@@ -50,7 +53,9 @@ public struct CallsTable {
         + "\(source.differences("vos_socket_create")) |",
     ] + operations(text).compactMap { row($0.name, $0.function, source) } + [
       "| dup*, fcntl, fork, exec, close_range, SCM_RIGHTS, F_SETOWN, epoll_ctl | the kernel's own "
-        + "| this kernel: descriptors are real | SIGIO comes only after a call has found nothing |"
+        + "| this kernel: descriptors are real | SIGIO comes only after a call has found nothing |",
+      "| open and read of files in /proc/net | `\(table)` | \(way("open", table, source)) "
+        + "| \(source.differences(table)) |",
     ]
   }
 

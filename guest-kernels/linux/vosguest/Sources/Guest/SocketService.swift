@@ -80,6 +80,9 @@ final class SocketService: ServiceHandler {
     switch UInt32(call.number) {
     case VOS_CALL_NULL: return Reply(result: 0)
     case VOS_CALL_SOCKET: return request.slice == 0 ? open(call) : Reply(Failure.notPermitted)
+    case VOS_CALL_NET_TABLE:
+      // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
+      return request.slice == 0 ? unsafe readTable(call, bytes) : Reply(Failure.notPermitted)
     default: break
     }
     guard let socket = socket(call.object, for: request) else {
@@ -144,6 +147,7 @@ final class SocketService: ServiceHandler {
     case VOS_CALL_SETSOCKOPT: return unsafe setOption(call, socket, bytes)
     case VOS_CALL_GETSOCKOPT: return unsafe getOption(call, socket, bytes)
     case VOS_CALL_IOCTL: return unsafe control(call, socket, bytes)
+    case VOS_CALL_FSTAT: return unsafe attributes(call, socket, bytes)
     case VOS_CALL_ATTACH: return attach(call, socket)
     case VOS_CALL_DETACH:
       table.withLock { _ in socket.granted = nil }

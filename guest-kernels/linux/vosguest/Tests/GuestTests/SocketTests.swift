@@ -254,6 +254,32 @@ import Testing
     #expect(try caller.call(0x999, near).result == -38)
   }
 
+  @Test func theNetworkIsShownToTheClientsKernel() throws {
+    defer { served.stop() }
+    func table(_ name: String, at offset: UInt64 = 0, room: Int = 8192) throws -> Caller.Answer {
+      try caller.call(VOS_CALL_NET_TABLE, 0, (offset, 0, 0), data: Array(name.utf8), room: room)
+    }
+    let whole = try table("dev")
+    #expect(whole.result == whole.bytes.count)
+    #expect(String(decoding: whole.bytes, as: UTF8.self).contains("lo:"))
+    #expect(try table("dev", room: 100).bytes == Array(whole.bytes.prefix(100)))
+    #expect(try table("dev", at: 10, room: 50).bytes == Array(whole.bytes[10..<60]))
+    #expect(try table("dev", at: 1 << 20).result == 0)
+    for name in ["", "nosuch", "../../etc/passwd", "tcp\0", "stat/nf_conntrack"] {
+      #expect(try table(name).result < 0, "\(name)")
+    }
+    #expect(try table("dev", at: .max).result == -22)
+    served.channel.giveOut(1, generation: 3, uid: 1000)
+    let process = Caller(served.channel, slice: 1)
+    let name = Array("dev".utf8)
+    #expect(try process.call(VOS_CALL_NET_TABLE, 0, data: name, room: 100).result == -1)
+    let object = try socket()
+    let attributes = try caller.call(VOS_CALL_FSTAT, object, room: 144)
+    // struct stat: the inode number is the second word of 64 bits.
+    #expect(attributes.bytes.count == 144 && attributes.bytes[8..<16].contains { $0 != 0 })
+    #expect(try caller.call(VOS_CALL_FSTAT, object, room: 143).result == -22)
+  }
+
   @Test func aSliceReachesOnlyWhatWasAttached() throws {
     defer { served.stop() }
     let (near, far) = try pair()
