@@ -233,7 +233,8 @@ static int __init vos_init(void)
 {
 	int ret;
 
-	vos_workqueue = alloc_workqueue("vos", 0, 0);
+	/* Sleepers of a busy processor must not wait for the busy. */
+	vos_workqueue = alloc_workqueue("vos", WQ_HIGHPRI, 0);
 	if (!vos_workqueue)
 		return -ENOMEM;
 	vos_close_workqueue =

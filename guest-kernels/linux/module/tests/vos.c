@@ -219,7 +219,7 @@ static void granted(struct slice *slice)
 static void exhaust(int limit)
 {
 	pid_t child[64];
-	int count = 0, error = 0, ways[2];
+	int count = 0, error = 0, ways[2], pair[2];
 
 	CHECK(!pipe(ways));
 	while (!error && count < limit) {
@@ -236,6 +236,10 @@ static void exhaust(int limit)
 		count++;
 	}
 	CHECK(error == EAGAIN, "%d slices, then %d", count - 1, error);
+	stream_pair(7502, pair); /* who has none stays on the kernel path */
+	CHECK(write(pair[0], "x", 1) == 1 && read(pair[1], &error, 1) == 1);
+	close(pair[0]);
+	close(pair[1]);
 	for (int i = 0; i < count; i++) {
 		kill(child[i], SIGKILL);
 		waitpid(child[i], NULL, 0);
