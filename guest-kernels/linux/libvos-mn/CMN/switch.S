@@ -76,7 +76,7 @@ mn_entry:
 	.cfi_endproc
 	.size mn_entry, . - mn_entry
 
-/* The end of the first thread, which libc would end as a kernel thread (Threads.swift). */
+/* The end of the first thread, which libc would end as a kernel thread (Births.swift). */
 	.globl mn_first_end
 	.hidden mn_first_end
 	.type mn_first_end, @function

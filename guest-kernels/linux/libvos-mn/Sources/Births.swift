@@ -3,210 +3,256 @@
 internal import CMN
 internal import CVosABI
 
-/// The storage of user-level threads: libc's descriptor with the static thread-local storage below
-/// it, and stacks. Both are kept when a thread ends.
-///
-/// libc knows our descriptors (they stand in its list of user stacks), because dlopen fills in the
-/// thread-local storage of every thread there is. They are therefore never unmapped.
-enum Storage {
-  private static let slab = 16
-  private static let stacksKept: UInt32 = 512
-  private static let anonymousStack: Int32 = 0x2_4022  // PRIVATE ANONYMOUS NORESERVE STACK
-  /// What of an ended thread's stack stays in memory.
-  private static let warmBytes = 32 * 1024
-  private static let adviseDontNeed: Int32 = 4
-  /// libc's own thread-local storage is some 150 bytes.
-  static let libraryLimit = 512
+/// The beginning and the end of threads.
+enum Births {
+  private static let pageMask = 4095
+  private static let leastStack = 16384  // PTHREAD_STACK_MIN
+  private static let detached: Int32 = 1
+  private static let explicitSchedule: Int32 = 1  // PTHREAD_EXPLICIT_SCHED
 
-  // SAFETY (all below): mappings of ours; libc's structures are written as its pthread_create
-  // does, before another thread can see them, or under its lock.
+  static func pages(_ bytes: Int) -> Int { (bytes &+ pageMask) & ~pageMask }
 
-  /// A descriptor that no thread uses; nil if there is no memory.
-  static func takeDescriptor() -> UnsafeMutablePointer<mn_descriptor>? {
-    Scheduler.enter()
-    let all = unsafe mn_all()
-    let kept = unsafe all.pointee.free_threads
-    if let kept = unsafe kept { unsafe all.pointee.free_threads = unsafe kept.pointee.next_free }
-    Scheduler.leave()
-    if let kept = unsafe kept, let base = unsafe kept.pointee.base {
-      return unsafe mn_descriptor_of(base)
-    }
-    guard makeSlab() else { return nil }
-    return unsafe takeDescriptor()
-  }
-
-  private static func makeSlab() -> Bool {
+  /// What a pthread_attr_t asks for.
+  struct Wish {
+    var stack: UInt = 0  // 0: ours
     var bytes = 0
-    var alignment = 0
-    unsafe _dl_get_tls_static_info(&bytes, &alignment)
-    alignment = max(alignment, 64)
-    let stride = (bytes &+ 2 &* alignment &+ alignment &- 1) & ~(alignment &- 1)
-    let place = unsafe mmap(nil, stride &* slab, 3, anonymousStack, -1, 0)
-    guard let place = unsafe place, UInt(bitPattern: place) != UInt.max else { return false }
-    for index in 0..<slab {
-      let end = UInt(bitPattern: place) &+ UInt(stride &* (index &+ 1))
-      let base = (end &- UInt(MN_DESCRIPTOR_BYTES)) & ~UInt(alignment &- 1)
-      guard let base = unsafe UnsafeMutableRawPointer(bitPattern: base) else { return false }
-      let thread = unsafe Thread(mn_thread_of(base))
-      unsafe thread.pointer.pointee.base = unsafe base
-      unsafe link(mn_descriptor_of(base))
-      Scheduler.enter()
-      putBack(thread)
-      Scheduler.leave()
+    var guardBytes = 0
+    var isDetached = false
+    var changesSchedule = false
+  }
+
+  // SAFETY (all below): attributes are the program's, read by libc's own functions; a new thread's
+  // storage is seen by nobody else until it is ready.
+
+  static func wish(_ attributes: UnsafeRawPointer?) -> Wish {
+    let all = unsafe mn_all()
+    guard let attributes = unsafe attributes else {
+      return unsafe Wish(bytes: all.pointee.default_stack, guardBytes: all.pointee.default_guard)
     }
-    return true
+    var wish = Wish()
+    var address: UnsafeMutableRawPointer?
+    var state: Int32 = 0
+    _ = unsafe pthread_attr_getstack(attributes, &address, &wish.bytes)
+    _ = unsafe pthread_attr_getguardsize(attributes, &wish.guardBytes)
+    _ = unsafe pthread_attr_getdetachstate(attributes, &state)
+    wish.isDetached = state == detached
+    _ = unsafe pthread_attr_getinheritsched(attributes, &state)
+    if state == explicitSchedule {
+      _ = unsafe pthread_attr_getschedpolicy(attributes, &state)
+      wish.changesSchedule = state != 0
+    }
+    let start = UInt(bitPattern: address)
+    // Without an address, libc gives zero minus the size.
+    if start != 0, start &+ UInt(bitPattern: wish.bytes) != 0 {
+      wish.stack = start
+      wish.guardBytes = 0
+    } else {
+      if wish.bytes == 0 { wish.bytes = unsafe all.pointee.default_stack }
+      wish.guardBytes = pages(wish.guardBytes)
+      let isUsual = unsafe wish.bytes == all.pointee.default_stack
+      wish.bytes = isUsual ? wish.bytes : pages(max(wish.bytes, leastStack)) &+ wish.guardBytes
+    }
+    return wish
   }
 
-  /// Lock held.
-  static func putBack(_ thread: Thread) {
-    let all = unsafe mn_all()
-    unsafe thread.pointer.pointee.kind = MN_FOREIGN
-    unsafe thread.pointer.pointee.next_free = unsafe all.pointee.free_threads
-    unsafe all.pointee.free_threads = unsafe thread.pointer
-  }
-
-  /// Into libc's list of threads on stacks that are not libc's, under its lock (lowlevellock.h).
-  private static func link(_ descriptor: UnsafeMutablePointer<mn_descriptor>) {
-    let head = unsafe mn_stack_list()
-    let lock = unsafe mn_stack_lock()
-    while unsafe vos_compare_exchange32(lock, 0, 1) == 0 { Kernel.yield() }
-    let list = unsafe mn_descriptor_list(descriptor)
-    unsafe list.pointee.next = unsafe head.pointee.next
-    unsafe list.pointee.previous = unsafe head
-    unsafe head.pointee.next?.pointee.previous = unsafe list
-    unsafe head.pointee.next = unsafe list
-    if unsafe vos_exchange32(lock, 0) == 2 { unsafe Kernel.wakeSleeper(on: lock) }
-  }
-
-  /// Makes a descriptor as new, but for what libc's allocator keeps in its thread-local storage:
-  /// that goes on, as if one thread had done both threads' work.
-  static func renew(_ descriptor: UnsafeMutablePointer<mn_descriptor>) -> Bool {
-    let all = unsafe mn_all()
+  /// 0, or an errno.
+  static func create(
+    _ number: UnsafeMutablePointer<UInt64>, _ wish: Wish,
+    _ start: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?,
+    _ argument: UnsafeMutableRawPointer?
+  ) -> Int32 {
+    guard !wish.changesSchedule else { return Linux.notPermitted }
+    Runtime.ensureWatcher()
+    guard let descriptor = unsafe Storage.takeDescriptor() else { return Linux.again }
+    guard unsafe Storage.renew(descriptor) else { return Linux.again }
     let raw = UnsafeMutableRawPointer(descriptor)
-    let library = unsafe raw + all.pointee.libc_tls
-    let bytes = unsafe all.pointee.libc_tls_bytes
-    let isUsed = unsafe descriptor.pointee.dtv != nil
-    var kept = InlineArray<64, UInt64>(repeating: 0)
-    unsafe withUnsafeMutableBytes(of: &kept) { place in
-      unsafe place.baseAddress?.copyMemory(from: library, byteCount: min(bytes, libraryLimit))
+    let thread = unsafe Thread(mn_thread_of(raw))
+    unsafe thread.pointer.pointee.base = unsafe raw
+    let stack =
+      wish.stack == 0
+      ? unsafe Storage.takeStack(wish.bytes, wish.guardBytes)
+      : unsafe UnsafeMutableRawPointer(bitPattern: wish.stack)
+    guard let stack = unsafe stack else {
+      Scheduler.enter()
+      Storage.putBack(thread)
+      Scheduler.leave()
+      return Linux.again
     }
-    if isUsed { unsafe _dl_deallocate_tls(raw, false) }
-    let listAt = 704
-    let afterList = 720
-    unsafe (raw).initializeMemory(as: UInt8.self, repeating: 0, count: listAt)
-    unsafe (raw + afterList).initializeMemory(
-      as: UInt8.self, repeating: 0, count: Int(MN_DESCRIPTOR_BYTES) &- afterList)
-    guard unsafe _dl_allocate_tls(raw) != nil else { return false }
-    if isUsed {
-      unsafe withUnsafeBytes(of: kept) { place in
-        if let base = place.baseAddress {
-          unsafe library.copyMemory(from: base, byteCount: min(bytes, libraryLimit))
+    unsafe thread.pointer.pointee.stack = unsafe stack
+    unsafe thread.pointer.pointee.stack_bytes = wish.bytes
+    unsafe thread.pointer.pointee.guard_bytes = wish.guardBytes
+    unsafe thread.pointer.pointee.owns_stack = wish.stack == 0 ? 1 : 0
+    unsafe thread.pointer.pointee.start = unsafe start
+    unsafe thread.pointer.pointee.argument = unsafe argument
+    unsafe thread.pointer.pointee.detached = wish.isDetached ? 1 : 0
+    unsafe thread.pointer.pointee.kind = MN_USER
+    unsafe thread.pointer.pointee.alive = 1
+    unsafe thread.pointer.pointee.signals = Signals.blocked
+    unsafe Storage.fill(descriptor, thread)
+    prepareStack(thread)
+    unsafe number.pointee = UInt64(UInt(bitPattern: raw))
+    Scheduler.enter()
+    unsafe mn_all().pointee.alive &+= 1
+    unsafe mn_all().pointee.created &+= 1
+    Signals.count(unsafe thread.pointer.pointee.signals, 1)
+    let change = Signals.refresh()
+    Scheduler.makeReady(thread)
+    Scheduler.leaveAndKick()
+    if let change { Signals.tell(change) }
+    return 0
+  }
+
+  /// As if the thread had switched away at `mn_entry`. The top is left to the list of free stacks.
+  static func prepareStack(_ thread: Thread) {
+    let place = unsafe thread.pointer.pointee
+    guard let stack = unsafe place.stack else { return }
+    let top = unsafe (UInt(bitPattern: stack) &+ UInt(place.stack_bytes) &- 64) & ~15
+    let defaultControl: UInt64 = 0x037f_0000_1f80  // x87 control word, MXCSR
+    let frame = unsafe UnsafeMutablePointer<UInt64>(bitPattern: top &- 64)
+    let record = unsafe UInt64(UInt(bitPattern: thread.pointer))
+    let entry = unsafe UInt64(UInt(bitPattern: mn_routine(MN_ENTRY.rawValue)))
+    // Control words, r15, r14, r13, r12, rbx, rbp, return address.
+    let words: InlineArray<8, UInt64> = [defaultControl, 0, 0, 0, record, 0, 0, entry]
+    for index in 0..<8 { unsafe frame?[index] = words[index] }
+    unsafe thread.pointer.pointee.stack_pointer = UnsafeMutableRawPointer(frame)
+    // Whoever switches to it holds the scheduler's lock.
+    if let base = unsafe place.base { unsafe mn_depth_of(base).pointee = 1 }
+  }
+
+  /// libc would end the kernel thread that runs the first thread when that calls pthread_exit: the
+  /// outermost place it unwinds to becomes ours.
+  static func redirectFirst() {
+    guard let descriptor = unsafe Thread.current.descriptor,
+      var buffer = unsafe descriptor.pointee.cleanup_buffer
+    else { return }
+    // struct pthread_unwind_buf: 8 registers, a flag, then the link to the one before.
+    let linkAt = 72
+    let programCounterAt = 56
+    while let outer = unsafe UnsafeMutableRawPointer(
+      bitPattern: (buffer + linkAt).load(as: UInt.self))
+    {
+      unsafe buffer = unsafe outer
+    }
+    let address = unsafe UInt(bitPattern: mn_routine(MN_FIRST_END.rawValue))
+    let mixed = unsafe address ^ descriptor.pointee.pointer_guard
+    let mangled = mixed << 17 | mixed >> 47  // PTR_MANGLE
+    unsafe (buffer + programCounterAt).storeBytes(of: mangled, as: UInt.self)
+  }
+
+  /// A thread has returned, or was unwound: its last lines.
+  static func end(_ me: Thread) -> Never {
+    guard let descriptor = unsafe me.descriptor else { fatal() }
+    _ = unsafe mn_or32(mn_cancellation_word(descriptor), MN_EXITING)
+    __call_tls_dtors()
+    unsafe Keys.destroyAll(descriptor)
+    unsafe giveBack(descriptor)
+    // No signal is taken in the name of a thread that has ended.
+    Kernel.setBlockedSignals(UInt64.max)
+    if let carrier = me.carrier { unsafe carrier.pointer.pointee.signals = UInt64.max }
+    Scheduler.enter()
+    unsafe mn_all().pointee.alive &-= 1
+    if unsafe mn_all().pointee.alive == 0 {
+      Scheduler.leave()
+      exit(0)
+    }
+    Signals.count(unsafe me.pointer.pointee.signals, -1)
+    let change = Signals.refresh()
+    Scheduler.leave()
+    if let change { Signals.tell(change) }
+    Storage.cool(me)
+    Scheduler.enter()
+    unsafe vos_store_release32(mn_finished_word(me.pointer), 1)
+    if unsafe me.pointer.pointee.detached != 0 {
+      if unsafe me.pointer.pointee.first == 0 { Storage.recycle(me) }
+    } else {
+      unsafe Parking.wakeEntered(mn_finished_word(me.pointer), Int.max)
+    }
+    Scheduler.switchAway()
+    fatal()
+  }
+
+  /// What libc frees when a thread ends (__libc_thread_freeres), but for the allocator's own.
+  private static func giveBack(_ descriptor: UnsafeMutablePointer<mn_descriptor>) {
+    _ = unsafe dlerror()
+    _ = unsafe dlerror()
+    let globalLocale = unsafe UnsafeMutableRawPointer(bitPattern: -1)
+    _ = unsafe uselocale(globalLocale)
+    let resolver = unsafe mn_resolver(descriptor)
+    let optionsAt = 8
+    if unsafe resolver.load(fromByteOffset: optionsAt, as: UInt.self) != 0 {
+      _ = unsafe __res_nclose(resolver)
+    }
+    for index in 0..<2 {
+      let text = unsafe mn_text_at(descriptor, index)
+      unsafe free(text.pointee)
+      unsafe text.pointee = nil
+    }
+  }
+
+  static func fatal() -> Never {
+    Runtime.say("libvos-mn: a thread went on after its end\n")
+    let exitGroup = 231
+    while true { _ = mn_syscall(exitGroup, 134, 0, 0, 0, 0, 0) }
+  }
+}
+
+/// Thread-specific data: libc keeps it in the descriptor; only its destruction is ours.
+enum Keys {
+  private static let rounds = 4  // PTHREAD_DESTRUCTOR_ITERATIONS
+
+  // SAFETY (all below): the thread's own descriptor, laid out as libc's pthread_setspecific does.
+  static func destroyAll(_ descriptor: UnsafeMutablePointer<mn_descriptor>) {
+    for _ in 0..<rounds where unsafe descriptor.pointee.specific_used != 0 {
+      unsafe descriptor.pointee.specific_used = 0
+      for block in 0..<Int(MN_KEYS / MN_KEYS_PER_BLOCK) {
+        if let data = unsafe mn_block_at(descriptor, block).pointee {
+          unsafe destroy(data, block &* Int(MN_KEYS_PER_BLOCK))
         }
       }
     }
-    return true
-  }
-
-  /// What libc's functions look at; `model` is a thread that libc made.
-  static func fill(_ descriptor: UnsafeMutablePointer<mn_descriptor>, _ thread: Thread) {
-    let model = unsafe mn_descriptor_of(mn_thread_pointer()).pointee
-    let raw = UnsafeMutableRawPointer(descriptor)
-    unsafe descriptor.pointee.tcb = unsafe raw
-    unsafe descriptor.pointee.own = unsafe raw
-    unsafe descriptor.pointee.multiple_threads = 1
-    unsafe descriptor.pointee.sysinfo = unsafe model.sysinfo
-    unsafe descriptor.pointee.stack_guard = unsafe model.stack_guard
-    unsafe descriptor.pointee.pointer_guard = unsafe model.pointer_guard
-    unsafe descriptor.pointee.number = mn_add32(mn_next_number(), 1)
-    let robust = unsafe UnsafeMutableRawPointer(mn_robust_list(descriptor))
-    unsafe descriptor.pointee.robust_previous = unsafe robust
-    unsafe descriptor.pointee.robust_list = unsafe robust
-    unsafe descriptor.pointee.robust_offset = unsafe model.robust_offset
-    unsafe mn_first_block(descriptor)
-    unsafe descriptor.pointee.user_stack = 1
-    unsafe descriptor.pointee.setxid_futex = UInt32.max
-    unsafe descriptor.pointee.stack = unsafe thread.pointer.pointee.stack
-    unsafe descriptor.pointee.stack_bytes = unsafe thread.pointer.pointee.stack_bytes
-    unsafe descriptor.pointee.guard_bytes = unsafe thread.pointer.pointee.guard_bytes
-    unsafe descriptor.pointee.reported_guard_bytes = unsafe thread.pointer.pointee.guard_bytes
-    unsafe descriptor.pointee.cpu = MN_RSEQ_FAILED
-    unsafe (raw + mn_all().pointee.resp).storeBytes(
-      of: UInt(bitPattern: mn_resolver(descriptor)), as: UInt.self)
-  }
-
-  /// A stack with `guardBytes` of it out of bounds; nil if there is no memory.
-  static func takeStack(_ bytes: Int, _ guardBytes: Int) -> UnsafeMutableRawPointer? {
-    let all = unsafe mn_all()
-    Scheduler.enter()
-    let isUsual = unsafe bytes == all.pointee.default_stack && guardBytes == all.pointee.default_guard
-    let kept = isUsual ? unsafe all.pointee.free_stacks : nil
-    if let kept = unsafe kept {
-      unsafe all.pointee.free_stacks = unsafe link(of: kept, bytes).pointee
-      unsafe all.pointee.free_stack_count &-= 1
-    }
-    let doomed = unsafe all.pointee.doomed_stacks
-    unsafe all.pointee.doomed_stacks = nil
-    Scheduler.leave()
-    unsafe unmap(doomed)
-    if let kept = unsafe kept { return unsafe kept }
-    let place = unsafe mmap(nil, bytes, 3, anonymousStack, -1, 0)
-    guard let place = unsafe place, UInt(bitPattern: place) != UInt.max else { return nil }
-    if guardBytes > 0, unsafe mprotect(place, guardBytes, 0) != 0 {
-      _ = unsafe munmap(place, bytes)
-      return nil
-    }
-    return unsafe place
-  }
-
-  /// Where a stack without owner keeps the next one's address, and its size.
-  private static func link(
-    of stack: UnsafeMutableRawPointer, _ bytes: Int
-  ) -> UnsafeMutablePointer<UnsafeMutableRawPointer?> {
-    unsafe (stack + bytes - 16).assumingMemoryBound(to: UnsafeMutableRawPointer?.self)
-  }
-
-  /// Doomed stacks have one size each, which stands behind the link of a list of their tops.
-  private static func unmap(_ first: UnsafeMutableRawPointer?) {
-    var next = unsafe first
-    while let top = unsafe next {
-      let words = unsafe (top - 16).assumingMemoryBound(to: UInt.self)
-      unsafe next = unsafe UnsafeMutableRawPointer(bitPattern: words[0])
-      let bytes = unsafe Int(words[1])
-      _ = unsafe munmap(top - bytes, bytes)
+    for block in 1..<Int(MN_KEYS / MN_KEYS_PER_BLOCK) {
+      let place = unsafe mn_block_at(descriptor, block)
+      if let data = unsafe place.pointee { unsafe free(data) }
+      unsafe place.pointee = nil
     }
   }
 
-  /// The thread has ended and been joined, or was detached. Lock held; it may still be running its
-  /// last lines, until it releases the lock by switching away.
-  static func recycle(_ thread: Thread) {
-    let all = unsafe mn_all()
-    let bytes = unsafe thread.pointer.pointee.stack_bytes
-    if unsafe thread.pointer.pointee.owns_stack != 0, let stack = unsafe thread.pointer.pointee.stack {
-      let isUsual =
-        unsafe bytes == all.pointee.default_stack
-        && thread.pointer.pointee.guard_bytes == all.pointee.default_guard
-      if isUsual, unsafe all.pointee.free_stack_count < stacksKept {
-        unsafe link(of: stack, bytes).pointee = unsafe all.pointee.free_stacks
-        unsafe all.pointee.free_stacks = unsafe stack
-        unsafe all.pointee.free_stack_count &+= 1
-      } else {
-        let words = unsafe (stack + bytes - 16).assumingMemoryBound(to: UInt.self)
-        unsafe words[0] = unsafe UInt(bitPattern: all.pointee.doomed_stacks)
-        unsafe words[1] = UInt(bytes)
-        unsafe all.pointee.doomed_stacks = unsafe stack + bytes
+  private static func destroy(_ data: UnsafeMutablePointer<mn_specific>, _ first: Int) {
+    for index in 0..<Int(MN_KEYS_PER_BLOCK) {
+      let value = unsafe data[index]
+      guard let content = unsafe value.data else { continue }
+      unsafe data[index].data = nil
+      let key = unsafe mn_key_at(first &+ index).pointee
+      if unsafe value.sequence == key.sequence, let destructor = unsafe key.destructor {
+        unsafe destructor(content)
       }
     }
-    unsafe thread.pointer.pointee.alive = 0
-    putBack(thread)
   }
+}
 
-  /// The depth of an ending thread's stack goes back to the kernel.
-  static func cool(_ thread: Thread) {
-    let place = unsafe thread.pointer.pointee
-    let kept = unsafe warmBytes &+ place.guard_bytes
-    guard unsafe place.owns_stack != 0, unsafe place.stack_bytes > kept, let stack = unsafe place.stack
-    else { return }
-    _ = unsafe madvise(
-      stack + place.guard_bytes, place.stack_bytes &- kept, adviseDontNeed)
-  }
+@c(mn_thread_begin)
+public func threadBegin() {
+  let me = Thread.current
+  if unsafe me.pointer.pointee.kind == MN_IDLE, let carrier = me.carrier { Idle.run(me, carrier) }
+  Scheduler.leave()
+  errorNumber = 0
+  __ctype_init()
+}
+
+@c(mn_thread_end)
+public func threadEnd() { Births.end(Thread.current) }
+
+@c(mn_first_ended)
+public func firstEnded() {
+  let me = Thread.current
+  // SAFETY: the thread's own descriptor.
+  unsafe me.pointer.pointee.result = unsafe me.descriptor?.pointee.result
+  Births.end(me)
+}
+
+@c(mn_hook_exit)
+public func hookExit() {
+  _ = unsafe real()
+  let me = Thread.current
+  if me.isUser, unsafe me.pointer.pointee.first != 0 { Births.redirectFirst() }
 }

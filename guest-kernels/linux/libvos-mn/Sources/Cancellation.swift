@@ -30,7 +30,9 @@ enum Cancellation {
     }
     Scheduler.enter()
     let place = unsafe thread.pointer.pointee
-    if unsafe place.outcome == MN_WAITING, unsafe place.cancellable != 0 { Parking.end(thread, MN_CANCELLED) }
+    if unsafe place.outcome == MN_WAITING, unsafe place.cancellable != 0 {
+      Parking.end(thread, MN_CANCELLED)
+    }
     Scheduler.leaveAndKick()
     return 0
   }

@@ -63,7 +63,8 @@ enum Carriers {
     }
     unsafe all.pointee.carriers = count &+ 1
     Scheduler.leave()
-    if unsafe start(MN_CARRIER_MAIN.rawValue, unsafe UnsafeMutableRawPointer(mn_carrier_at(count))) {
+    if unsafe start(MN_CARRIER_MAIN.rawValue, unsafe UnsafeMutableRawPointer(mn_carrier_at(count)))
+    {
       return
     }
     // The entry stays, without an idle thread, and nobody runs on it.

@@ -37,7 +37,10 @@ private func awaitInput(_ descriptor: Int32) {
     Poller.waitsForEver(descriptor, Poller.readable)
   else { return }
   pthread_testcancel()
-  _ = Poller.wait(descriptor, Poller.readable)
+  // Of many that wait, one finds it: the others wait again.
+  while case .ready = Poller.wait(descriptor, Poller.readable),
+    !Poller.isSet(descriptor, Poller.readable)
+  {}
 }
 
 @c(recv)
@@ -45,7 +48,8 @@ public func recv(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ flags: Int32
 ) -> Int {
   let plain = flags & (doNotWait | waitForAll | errorQueue) == 0
-  let moved = plain
+  let moved =
+    plain
     ? repeated(descriptor, Poller.readable) {
       unsafe real().pointee.recv(descriptor, buffer, count, flags | doNotWait)
     } : nil
@@ -58,7 +62,8 @@ public func recvfrom(
   _ address: UnsafeMutableRawPointer?, _ length: UnsafeMutableRawPointer?
 ) -> Int {
   let plain = flags & (doNotWait | waitForAll | errorQueue) == 0
-  let moved = plain
+  let moved =
+    plain
     ? repeated(descriptor, Poller.readable) {
       unsafe real().pointee.recvfrom(
         descriptor, buffer, count, flags | doNotWait, address, length)
@@ -72,7 +77,8 @@ public func recvmsg(
   _ descriptor: Int32, _ message: UnsafeMutableRawPointer?, _ flags: Int32
 ) -> Int {
   let plain = flags & (doNotWait | waitForAll | errorQueue) == 0
-  let moved = plain
+  let moved =
+    plain
     ? repeated(descriptor, Poller.readable) {
       unsafe real().pointee.recvmsg(descriptor, message, flags | doNotWait)
     } : nil

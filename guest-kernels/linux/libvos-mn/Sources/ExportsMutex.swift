@@ -68,7 +68,7 @@ public func pthread_mutex_lock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32
 }
 
 @c(__pthread_mutex_lock)
-public func __pthread_mutex_lock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
+public func lockByOldName(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
   unsafe pthread_mutex_lock(mutex)
 }
 
@@ -85,7 +85,7 @@ public func pthread_mutex_trylock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> In
 }
 
 @c(__pthread_mutex_trylock)
-public func __pthread_mutex_trylock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
+public func tryLockByOldName(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
   unsafe pthread_mutex_trylock(mutex)
 }
 
@@ -115,7 +115,7 @@ public func pthread_mutex_unlock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int
 }
 
 @c(__pthread_mutex_unlock)
-public func __pthread_mutex_unlock(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
+public func unlockByOldName(_ mutex: UnsafeMutablePointer<mn_mutex>) -> Int32 {
   unsafe pthread_mutex_unlock(mutex)
 }
 

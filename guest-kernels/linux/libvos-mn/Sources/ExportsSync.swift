@@ -61,7 +61,9 @@ private func letGo(_ lock: UnsafeMutablePointer<mn_rwlock>) {
   let state = unsafe mn_rwlock_state(lock)
   if unsafe vos_load_acquire32(state) & MN_WRITER != 0 {
     unsafe lock.pointee.writer = 0
-    if unsafe vos_exchange32(state, 0) & MN_WAITED != 0 { unsafe Parking.wake(state, count: Int.max) }
+    if unsafe vos_exchange32(state, 0) & MN_WAITED != 0 {
+      unsafe Parking.wake(state, count: Int.max)
+    }
     return
   }
   while true {
@@ -84,7 +86,7 @@ public func pthread_rwlock_rdlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> In
 }
 
 @c(__pthread_rwlock_rdlock)
-public func __pthread_rwlock_rdlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
+public func readLockByOldName(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
   unsafe pthread_rwlock_rdlock(lock)
 }
 
@@ -95,7 +97,7 @@ public func pthread_rwlock_tryrdlock(_ lock: UnsafeMutablePointer<mn_rwlock>) ->
 }
 
 @c(__pthread_rwlock_tryrdlock)
-public func __pthread_rwlock_tryrdlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
+public func tryReadLockByOldName(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
   unsafe pthread_rwlock_tryrdlock(lock)
 }
 
@@ -124,7 +126,7 @@ public func pthread_rwlock_wrlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> In
 }
 
 @c(__pthread_rwlock_wrlock)
-public func __pthread_rwlock_wrlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
+public func writeLockByOldName(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
   unsafe pthread_rwlock_wrlock(lock)
 }
 
@@ -135,7 +137,7 @@ public func pthread_rwlock_trywrlock(_ lock: UnsafeMutablePointer<mn_rwlock>) ->
 }
 
 @c(__pthread_rwlock_trywrlock)
-public func __pthread_rwlock_trywrlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
+public func tryWriteLockByOldName(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
   unsafe pthread_rwlock_trywrlock(lock)
 }
 
@@ -165,7 +167,7 @@ public func pthread_rwlock_unlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> In
 }
 
 @c(__pthread_rwlock_unlock)
-public func __pthread_rwlock_unlock(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
+public func releaseByOldName(_ lock: UnsafeMutablePointer<mn_rwlock>) -> Int32 {
   unsafe pthread_rwlock_unlock(lock)
 }
 

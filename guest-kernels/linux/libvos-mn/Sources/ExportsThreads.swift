@@ -29,6 +29,14 @@ private func ours(_ number: UInt64) -> Thread? {
   return thread
 }
 
+/// A thread of ours that has ended and was joined, or was detached: libc would wait for it for ever.
+@inline(__always)
+private func isGone(_ number: UInt64) -> Bool {
+  guard Runtime.isRunning, let thread = Thread(number) else { return false }
+  return unsafe UInt64(UInt(bitPattern: thread.pointer.pointee.base)) == number
+    && thread.pointer.pointee.kind != MN_IDLE && thread.pointer.pointee.alive == 0
+}
+
 /// Waits for the end of `thread`; 0, or an errno.
 private func join(
   _ thread: Thread, _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, _ deadline: UInt64
@@ -64,7 +72,9 @@ private func join(
 public func pthread_join(
   _ number: UInt64, _ result: UnsafeMutablePointer<UnsafeMutableRawPointer?>?
 ) -> Int32 {
-  guard let thread = ours(number) else { return unsafe real().pointee.pthread_join(number, result) }
+  guard let thread = ours(number) else {
+    return isGone(number) ? Linux.noSuchThread : unsafe real().pointee.pthread_join(number, result)
+  }
   return unsafe join(thread, result, 0)
 }
 
@@ -102,7 +112,9 @@ public func pthread_timedjoin_np(
 
 @c(pthread_detach)
 public func pthread_detach(_ number: UInt64) -> Int32 {
-  guard let thread = ours(number) else { return unsafe real().pointee.pthread_detach(number) }
+  guard let thread = ours(number) else {
+    return isGone(number) ? Linux.noSuchThread : unsafe real().pointee.pthread_detach(number)
+  }
   Scheduler.enter()
   defer { Scheduler.leave() }
   if unsafe thread.pointer.pointee.detached != 0 { return Linux.invalid }
@@ -115,7 +127,9 @@ public func pthread_detach(_ number: UInt64) -> Int32 {
 
 @c(pthread_cancel)
 public func pthread_cancel(_ number: UInt64) -> Int32 {
-  guard let thread = ours(number) else { return unsafe real().pointee.pthread_cancel(number) }
+  guard let thread = ours(number) else {
+    return isGone(number) ? Linux.noSuchThread : unsafe real().pointee.pthread_cancel(number)
+  }
   return Cancellation.cancel(thread)
 }
 
@@ -123,6 +137,7 @@ public func pthread_cancel(_ number: UInt64) -> Int32 {
 @c(pthread_kill)
 public func pthread_kill(_ number: UInt64, _ signal: Int32) -> Int32 {
   guard let thread = ours(number), thread != Thread.current else {
+    if isGone(number) { return Linux.noSuchThread }
     return unsafe real().pointee.pthread_kill(number, signal)
   }
   if !(0...64).contains(signal) { return Linux.invalid }
@@ -171,7 +186,8 @@ public func pthread_getname_np(
   guard let thread = ours(number), let name = unsafe name,
     unsafe mn_name(thread.pointer)[0] != 0
   else {
-    let running = ours(number) == nil ? number : unsafe UInt64(UInt(bitPattern: mn_thread_pointer()))
+    let running =
+      ours(number) == nil ? number : unsafe UInt64(UInt(bitPattern: mn_thread_pointer()))
     return unsafe real().pointee.pthread_getname_np(running, name, room)
   }
   guard room >= MN_NAME_BYTES else { return Linux.outOfRange }
@@ -233,7 +249,8 @@ public func pthread_setschedprio(_ number: UInt64, _ priority: Int32) -> Int32 {
 }
 
 @c(pthread_getcpuclockid)
-public func pthread_getcpuclockid(_ number: UInt64, _ clock: UnsafeMutablePointer<Int32>?) -> Int32 {
+public func pthread_getcpuclockid(_ number: UInt64, _ clock: UnsafeMutablePointer<Int32>?) -> Int32
+{
   if ours(number) != nil { return Linux.notSupported }
   return unsafe real().pointee.pthread_getcpuclockid(number, clock)
 }

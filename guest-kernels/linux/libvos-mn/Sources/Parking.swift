@@ -16,7 +16,8 @@ enum Parking {
   // SAFETY (all below): buckets are static and change under the scheduler's lock; a record stays
   // in a bucket only while its thread waits in `wait`.
 
-  private static func bucket(_ key: UInt) -> UnsafeMutablePointer<UnsafeMutablePointer<mn_thread>?> {
+  private static func bucket(_ key: UInt) -> UnsafeMutablePointer<UnsafeMutablePointer<mn_thread>?>
+  {
     let mixed = UInt64(key >> 2) &* 0x9e37_79b9_7f4a_7c15
     return unsafe mn_bucket_at(UInt32(truncatingIfNeeded: mixed >> 54))
   }

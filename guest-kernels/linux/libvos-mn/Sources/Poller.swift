@@ -177,7 +177,9 @@ enum Descriptors {
   static func kind(_ descriptor: Int32) -> Kind {
     guard Poller.covers(descriptor) else { return .other }
     let place = unsafe mn_descriptor_kind(descriptor)
-    if let known = unsafe Kind(rawValue: vos_load_acquire8(place)), known != .unknown { return known }
+    if let known = unsafe Kind(rawValue: vos_load_acquire8(place)), known != .unknown {
+      return known
+    }
     var status = InlineArray<18, UInt64>(repeating: 0)
     let result = unsafe withUnsafeMutableBytes(of: &status) { bytes in
       mn_syscall(

@@ -26,7 +26,9 @@ enum Runtime {
       Kernel.yield()
     }
     let fits = isFirstThread && mn_library_fits() != 0 && adoptFirst()
-    if !fits { say("libvos-mn: not this C library, or no first thread: threads stay kernel threads\n") }
+    if !fits {
+      say("libvos-mn: not this C library, or no first thread: threads stay kernel threads\n")
+    }
     unsafe vos_store_release32(word, fits ? running : refused)
     guard fits else { return false }
     Kernel.endRestartableSequences()

@@ -16,7 +16,9 @@ enum Signals {
   static func note() {
     let me = Thread.current
     // What a handler changes, its end undoes.
-    guard me.isUser, unsafe me.pointer.pointee.handlers == 0, let carrier = me.carrier else { return }
+    guard me.isUser, unsafe me.pointer.pointee.handlers == 0, let carrier = me.carrier else {
+      return
+    }
     let signals = Kernel.blockedSignals
     let before = unsafe me.pointer.pointee.signals
     guard signals != before else { return }
@@ -132,7 +134,9 @@ public func sigaltstack(
 public func sigaction(
   _ signal: Int32, _ action: UnsafePointer<mn_action>?, _ old: UnsafeMutablePointer<mn_action>?
 ) -> Int32 {
-  guard (1...64).contains(signal) else { return unsafe real().pointee.sigaction(signal, action, old) }
+  guard (1...64).contains(signal) else {
+    return unsafe real().pointee.sigaction(signal, action, old)
+  }
   let kept = unsafe mn_action_of(signal)
   let before = unsafe kept.pointee
   var passed = unsafe mn_action()
@@ -159,7 +163,8 @@ public func sigaction(
 }
 
 @c(signal)
-public func signal(_ number: Int32, _ handler: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+public func signal(_ number: Int32, _ handler: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?
+{
   let restart: Int32 = 0x1000_0000
   let error = unsafe UnsafeMutableRawPointer(bitPattern: -1)
   var action = unsafe mn_action()

@@ -4,8 +4,8 @@ internal import CMN
 internal import CVosABI
 
 /// A kernel thread of its own that looks, while there is anything to look at, whether threads are
-/// ready that nobody runs. What runs may sleep in the kernel for the very thing that they would do (a lock of
-/// stdio, a pipe), or compute for ever: then another kernel thread is made active.
+/// ready that nobody runs. What runs may sleep in the kernel for the very thing that they would do (a
+/// lock of stdio, a pipe), or compute for ever: then another kernel thread is made active.
 enum Watcher {
   private static let tick = 2 * Clock.millisecond
   /// Ticks that one is let be that computes.
