@@ -49,6 +49,7 @@ int listener(int port);
 int dial(int port); /* a connected socket, or -1 */
 void stream_pair(int port, int pair[2]);
 int datagram(int port);
+pthread_t late(int s); /* writes 4 bytes after a while */
 int watch(int s, unsigned int events); /* an epoll set of its own */
 unsigned int told(int set, int milliseconds); /* its event; 0: none in time */
 int send_descriptor(int to, int s); /* by SCM_RIGHTS */

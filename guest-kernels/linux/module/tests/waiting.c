@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* vos: checks of poll, select, epoll and signals. */
+/* vos: checks of poll, select and epoll. */
 #define _GNU_SOURCE
 #include <sys/eventfd.h>
 #include <sys/select.h>
@@ -13,7 +13,7 @@ static void *write_late(void *argument)
 	return (void *)write((long)argument, "late", 4);
 }
 
-static pthread_t late(int s)
+pthread_t late(int s)
 {
 	pthread_t thread;
 
@@ -378,81 +378,4 @@ void idle(void)
 	close(pair[0]);
 	close(pair[1]);
 	close(l);
-}
-
-static void handler(int number)
-{
-	(void)number;
-}
-
-static void ring_after(int milliseconds, int flags)
-{
-	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
-	struct itimerval timer = { .it_value = { 0, milliseconds * 1000 } };
-
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &timer, NULL);
-}
-
-static void interrupted(void)
-{
-	struct timeval limit = { 5, 0 };
-	struct pollfd look = { .events = POLLIN };
-	int pair[2], l = listener(7231), set;
-	pthread_t thread;
-	char byte[10];
-	double start;
-
-	stream_pair(7230, pair);
-	ring_after(100, 0);
-	SAME("read and a signal", read(pair[1], byte, 1));
-	ring_after(100, 0);
-	SAME("accept and a signal", accept(l, NULL, NULL));
-	look.fd = pair[1];
-	ring_after(100, SA_RESTART);
-	SAME("poll and a signal, restart", poll(&look, 1, 2000));
-	set = watch(pair[1], EPOLLIN);
-	ring_after(100, SA_RESTART);
-	SAME("epoll and a signal, restart", epoll_wait(set, &(struct epoll_event){}, 1, 2000));
-	ring_after(50, SA_RESTART);
-	thread = late(pair[0]);
-	SAME("read and a signal, restart", read(pair[1], byte, 4));
-	pthread_join(thread, NULL);
-	setsockopt(pair[1], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	ring_after(50, SA_RESTART);
-	SAME("read with a limit and a signal, restart", read(pair[1], byte, 4));
-	start = now();
-	write(pair[0], "part", 4);
-	ring_after(100, 0);
-	CHECK(recv(pair[1], byte, 8, MSG_WAITALL) == 4 && now() - start < 2);
-	close(set);
-	close(pair[0]);
-	close(pair[1]);
-	close(l);
-}
-
-static void broken_pipe(void)
-{
-	int pair[2], status;
-	pid_t child;
-
-	stream_pair(7232, pair);
-	close(pair[1]);
-	nap(30);
-	child = fork();
-	if (!child) {
-		signal(SIGPIPE, SIG_DFL);
-		for (int i = 0; i < 5; i++, nap(20))
-			send(pair[0], "x", 1, 0);
-		_exit(0);
-	}
-	status = wait_for(child);
-	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
-	close(pair[0]);
-}
-
-void signals(void)
-{
-	interrupted();
-	broken_pipe();
 }
