@@ -6,11 +6,11 @@ internal import CVosABI
 /// Turns the entries of the C library's functions to ours, so that its own calls come by as well:
 /// streams, the resolver. Asked for by VOS_REWRITE=1.
 ///
-/// Done once, before main, while there is one thread: nobody stands in what is written. An entry is
-/// overwritten by one jump; the instructions that it covers are moved to a page near by, from where
-/// the function goes on: that is its way from then on. All functions or none, or a file could be
-/// opened by one that is ours and closed by one that is not. No page is writable and executable at
-/// the same time, and none at address 0 is needed.
+/// Done once, before main, while there is one thread: nobody stands in what is changed. An entry
+/// becomes one jump; the instructions that it covers are moved to a page near by, from where the
+/// function goes on: that is its way from then on. All functions or none, or a file could be opened
+/// by one that is ours and closed by one that is not. Pages are changed in a copy, which takes their
+/// place when it is executable: none is writable then, and none at address 0 is needed.
 enum Rewriting {
   enum State {
     static let no: UInt32 = 0
@@ -56,15 +56,16 @@ enum Rewriting {
     for index in 0..<count {
       guard fill(stubs &+ UInt(index &* stubBytes), places[index], index) else { return false }
     }
-    guard protect(stubs, pageBytes, readExecute), open(places, count) else { return false }
-    for index in 0..<count { turn(places[index], to: stubs &+ UInt(index &* stubBytes)) }
-    close(places, count)
+    guard protect(stubs, pageBytes, readExecute),
+      let copies = copies(of: places, count, stubs)
+    else { return false }
+    // The moved beginning is a way to the function before its entry is turned, too.
     for index in 0..<count {
       let next = stubs &+ UInt(index &* stubBytes) &+ ourBytes
       unsafe libvos_detour_at(Int32(index)).pointee.next.pointee =
         unsafe UnsafeMutableRawPointer(bitPattern: next)
     }
-    return true
+    return exchange(places, count, copies)
   }
 
   private static let threadFlag: StaticString = "__libc_single_threaded"
@@ -119,7 +120,10 @@ enum Rewriting {
       guard let instruction = unsafe Instruction(code + moved) else { return nil }
       moved = moved &+ instruction.length
     }
-    guard moved <= mostMoved, unsafe !Instruction.mayBranch(code, scanned, before: moved) else {
+    // Functions begin at 16 bytes; the jump must lie in one page.
+    guard entry % 16 == 0, moved <= mostMoved,
+      unsafe !Instruction.mayBranch(code, scanned, before: moved)
+    else {
       return nil
     }
     return Place(entry: entry, moved: moved)
@@ -127,11 +131,13 @@ enum Rewriting {
 
   // MARK: Pages
 
+  private static let mapCall = 9  // __NR_mmap
+  private static let privateAnonymous = 0x2 | 0x20
   private static let readWrite = 3
   private static let readExecute = 5
 
-  // SAFETY (all below): addresses of the C library's text and of our own page; one thread runs, no
-  // signal comes, and what runs meanwhile lies in libvos.
+  // SAFETY (all below): addresses of the C library's text and of our own pages; one thread runs, and no
+  // signal comes.
 
   private static func protect(_ start: UInt, _ bytes: UInt, _ protection: Int) -> Bool {
     let protectCall = 10
@@ -141,48 +147,68 @@ enum Rewriting {
 
   /// An empty page within a jump's reach of the library, below it.
   private static func stubPage(near base: UInt) -> UInt? {
-    let mapCall = 9
-    let privateAnonymousNoReplace = 0x2 | 0x20 | 0x100000
+    let noReplace = 0x100000
     var distance: UInt = 1 << 20
     while distance < reach, distance < base {
       let wanted = (base &- distance) & ~(pageBytes &- 1)
       let got = libvos_system_call(
-        mapCall, Int(wanted), Int(pageBytes), readWrite, privateAnonymousNoReplace, -1, 0)
+        mapCall, Int(wanted), Int(pageBytes), readWrite, privateAnonymous | noReplace, -1, 0)
       if got == Int(wanted) { return wanted }
       distance = distance &+ 1 << 20
     }
     return nil
   }
 
-  private static func pages(_ place: Place) -> (start: UInt, bytes: UInt) {
-    let start = place.entry & ~(pageBytes &- 1)
-    let end = (place.entry &+ UInt(entryBytes) &+ pageBytes &- 1) & ~(pageBytes &- 1)
-    return (start, end &- start)
-  }
+  private static func page(_ place: Place) -> UInt { place.entry & ~(pageBytes &- 1) }
 
-  /// Lets the entries be written: all, or none.
-  private static func open(_ places: borrowing InlineArray<64, Place>, _ count: Int) -> Bool {
-    for index in 0..<count where isFirst(index, places) {
-      let (start, bytes) = pages(places[index])
-      guard protect(start, bytes, readWrite) else {
-        close(places, index)
-        return false
-      }
-    }
+  /// Whether no earlier entry is in the same page.
+  private static func isFirst(_ index: Int, _ places: borrowing InlineArray<64, Place>) -> Bool {
+    for earlier in 0..<index where page(places[earlier]) == page(places[index]) { return false }
     return true
   }
 
-  private static func close(_ places: borrowing InlineArray<64, Place>, _ count: Int) {
+  /// A copy of each page that has entries, with these turned to the stubs; executable.
+  private static func copies(
+    of places: borrowing InlineArray<64, Place>, _ count: Int, _ stubs: UInt
+  ) -> UInt? {
+    let bytes = UInt(count) &* pageBytes
+    let got = libvos_system_call(mapCall, 0, Int(bytes), readWrite, privateAnonymous, -1, 0)
+    guard got > 0 else { return nil }
+    var copy = UInt(got)
     for index in 0..<count where isFirst(index, places) {
-      let (start, bytes) = pages(places[index])
-      _ = protect(start, bytes, readExecute)
+      let original = page(places[index])
+      unsafe libvos_copy(
+        UnsafeMutableRawPointer(bitPattern: copy), UnsafeRawPointer(bitPattern: original),
+        Int(pageBytes))
+      for other in index..<count where page(places[other]) == original {
+        turn(places[other], in: copy, to: stubs &+ UInt(other &* stubBytes))
+      }
+      copy = copy &+ pageBytes
     }
+    return protect(UInt(got), bytes, readExecute) ? UInt(got) : nil
   }
 
-  /// Whether no earlier entry has just these pages: they are few, and a call each.
-  private static func isFirst(_ index: Int, _ places: borrowing InlineArray<64, Place>) -> Bool {
-    let own = pages(places[index])
-    for earlier in 0..<index where pages(places[earlier]) == own { return false }
+  /// Puts the copies in the pages' places, each in one step. Should one fail after others have not,
+  /// some functions come by and some do not: then nothing is made fast in this process.
+  private static func exchange(
+    _ places: borrowing InlineArray<64, Place>, _ count: Int, _ copies: UInt
+  ) -> Bool {
+    let moveCall = 25  // __NR_mremap
+    let moveToPlace = 3  // MREMAP_MAYMOVE, MREMAP_FIXED
+    let size = Int(pageBytes)
+    var copy = copies
+    for index in 0..<count where isFirst(index, places) {
+      let target = Int(page(places[index]))
+      guard libvos_system_call(moveCall, Int(copy), size, size, moveToPlace, target, 0) == target
+      else {
+        unsafe libvos_set().pointee.off = VOS_CARRIES_SOCKETS | VOS_CARRIES_FILES
+        return false
+      }
+      copy = copy &+ pageBytes
+    }
+    let unmapCall = 11
+    let end = copies &+ UInt(count) &* pageBytes
+    if copy < end { _ = libvos_system_call(unmapCall, Int(copy), Int(end &- copy), 0, 0, 0, 0) }
     return true
   }
 
@@ -222,9 +248,10 @@ enum Rewriting {
     unsafe (bytes + 6).storeBytes(of: target, as: UInt.self)
   }
 
-  /// jmp: both ends are within reach, as the page was chosen.
-  private static func turn(_ place: Place, to stub: UInt) {
-    guard let bytes = unsafe UnsafeMutableRawPointer(bitPattern: place.entry) else { return }
+  /// A jump in the copy of the entry's page: both ends are within reach, as the page was chosen.
+  private static func turn(_ place: Place, in copy: UInt, to stub: UInt) {
+    let here = copy &+ (place.entry &- page(place))
+    guard let bytes = unsafe UnsafeMutableRawPointer(bitPattern: here) else { return }
     let distance = Int(stub) &- Int(place.entry) &- entryBytes
     unsafe bytes.storeBytes(of: 0xe9, as: UInt8.self)
     unsafe (bytes + 1).storeBytes(of: Int32(truncatingIfNeeded: distance), as: Int32.self)
