@@ -136,6 +136,24 @@ extension ProgramCheck {
       }
       return "as on the build machine"
     },
+    ProgramCheck("vos-run sets the fast path for one program") { lab in
+      let expected = try sha256(of: lab.share.appending(path: "random"))
+      try lab.inside("cp /share/random /storage/random")
+      let run = { (options: String) in
+        try lab.inside("VOS_DEBUG=1 vos-run \(options) sha256sum /storage/random 2>&1")
+      }
+      let rewritten = try run("--rewrite --spin 100000")
+      try expect(rewritten.contains(expected), "--rewrite: \(rewritten), expected \(expected)")
+      try expect(
+        rewritten.contains(/files: slice \d+ fast [1-9].*, rewritten/), "--rewrite: \(rewritten)")
+      let without = try run("--no-fast")
+      try expect(without.hasPrefix(expected), "--no-fast: \(without), expected \(expected)")
+      try expect(!without.contains("libvos:"), "--no-fast: \(without)")
+      let refused = try lab.inside("vos-run --rewrite /share/static-c 2>&1; echo $?")
+      try expect(
+        refused.contains("is a static program") && refused.hasSuffix("125"), "printed \(refused)")
+      return "a stream read without a trap, and with traps alone"
+    },
     ProgramCheck("a shell script of 200 lines on /storage") { lab in
       for shell in ["dash", "bash"] {
         let run = "rm -rf $d; mkdir $d; \(shell) /share/redirections.sh $d 2>&1"
