@@ -30,14 +30,17 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
 
   public let region: ChannelRegion
   @unsafe private let slices: UnsafeMutablePointer<ServedSlice>
-  /// Whose turn it is, so that no slice starves another; and how many calls its turn still has.
-  private var nextSlice = 0
+  /// The slices that are live, in the order of their turns, so that a look costs nothing for others.
+  @unsafe private let turns: UnsafeMutablePointer<Int>
+  private var liveCount = 0
+  /// Whose turn it is, and how many calls it still has.
+  private var place = 0
   private var callsLeft = 1
-  /// Calls of a turn: one while several slices have work, so that none waits for another's dozens; up
-  /// to `longestTurn` while only `busiest` has, which spares it a look at all the others each time.
-  private var turn = 1
-  private var busiest = -1
-  private static let longestTurn = 64
+  /// A slice has one call a turn, so that none waits for another's dozens; two while it is the only
+  /// one with calls, which spares it half the looks at the others.
+  private static let longestTurn = 2
+  /// The slice with the last call.
+  private var lastServed = -1
   /// Where calls are dense the line so many slots on is fetched while this one is served.
   private static let lead = 4
 
@@ -54,11 +57,13 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     unsafe slices = .allocate(capacity: region.geometry.sliceCount)
     // SAFETY: fresh memory for that many values.
     unsafe slices.initialize(repeating: ServedSlice(), count: region.geometry.sliceCount)
+    unsafe turns = .allocate(capacity: region.geometry.sliceCount)
   }
 
   deinit {
     // SAFETY: allocated by `init`; nobody holds requests beyond the port.
     unsafe slices.deallocate()
+    unsafe turns.deallocate()
   }
 
   @unsafe
@@ -85,6 +90,7 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     if known.isLive, entry.state != .live || entry.generation != known.generation {
       unsafe slices[slice].isLive = false
       unsafe slices[slice].isDraining = true
+      removeTurn(of: slice)
       return .died(slice: slice, generation: known.generation)
     }
     guard entry.state == .live, !known.isLive, !known.isDraining else {
@@ -93,10 +99,23 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     }
     unsafe slices[slice].generation = entry.generation
     unsafe slices[slice].isLive = true
+    // SAFETY: a slice has one turn at most: there is room.
+    unsafe turns[liveCount] = slice
+    liveCount += 1
     // SAFETY: as above; forgotten so that the new process's first sequence is served.
     unsafe slices[slice].served = InlineArray(repeating: ServedSlice.nothing)
     region.slice(slice).servedGeneration = entry.generation
     return .adopted(slice: slice, generation: entry.generation)
+  }
+
+  private mutating func removeTurn(of slice: Int) {
+    liveCount -= 1
+    // SAFETY: the slice was live: it is among the first `liveCount + 1`.
+    for index in 0..<liveCount where unsafe turns[index] == slice {
+      unsafe turns[index] = turns[liveCount]
+    }
+    if place >= liveCount { place = 0 }
+    callsLeft = 1
   }
 
   /// A slice that died before it was ever served holds nothing: say so.
@@ -136,55 +155,43 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   /// The next call that waits to be served, each slice and slot in turn; `nil` after one round
   /// without any. Calls that are not valid are refused on the spot; `refused` counts events due.
   public mutating func next(refused: (Int, Int) -> Void = { _, _ in }) -> Request? {
-    for _ in 0...region.geometry.sliceCount {
-      if callsLeft > 0, let request = nextOfSlice(refused) {
+    guard liveCount > 0 else { return nil }
+    for _ in 0...liveCount {
+      // SAFETY: `place` stays below the count of turns.
+      let slice = unsafe turns[place]
+      if callsLeft > 0, let request = next(of: slice, refused) {
         callsLeft -= 1
+        lastServed = slice
         return request
       }
-      endTurn()
+      place += 1
+      if place == liveCount { place = 0 }
+      // It comes round again, and nobody else had a call meanwhile.
+      callsLeft = unsafe turns[place] == lastServed ? Self.longestTurn : 1
     }
     return nil
   }
 
-  private mutating func nextOfSlice(_ refused: (Int, Int) -> Void) -> Request? {
-    // SAFETY (all of this function): `nextSlice` stays below the slice count.
-    guard unsafe slices[nextSlice].isLive else { return nil }
-    let memory = region.slice(nextSlice)
+  private mutating func next(of slice: Int, _ refused: (Int, Int) -> Void) -> Request? {
+    let memory = region.slice(slice)
     let limit = memory.slotLimit
-    var slot = unsafe slices[nextSlice].nextSlot
+    // SAFETY (here and below): live slices are below the slice count.
+    var slot = unsafe slices[slice].nextSlot
     for _ in 0..<limit {
       if slot >= limit { slot = 0 }
       let candidate = slot
       slot += 1
-      guard let request = take(candidate, memory, refused) else { continue }
-      unsafe slices[nextSlice].nextSlot = slot
-      noteBusy()
-      return request
+      if let request = take(candidate, of: slice, memory, refused) {
+        unsafe slices[slice].nextSlot = slot
+        return request
+      }
     }
     return nil
   }
 
-  private mutating func noteBusy() {
-    guard busiest != nextSlice else { return }
-    busiest = nextSlice
-    turn = 1
-    callsLeft = 1
-  }
-
-  private mutating func endTurn() {
-    nextSlice += 1
-    if nextSlice == region.geometry.sliceCount { nextSlice = 0 }
-    callsLeft = 1
-    // It comes round again, and nobody else had a call meanwhile.
-    guard nextSlice == busiest else { return }
-    turn = min(turn * 2, Self.longestTurn)
-    callsLeft = turn
-  }
-
   private mutating func take(
-    _ slot: Int, _ memory: SliceMemory, _ refused: (Int, Int) -> Void
+    _ slot: Int, of slice: Int, _ memory: SliceMemory, _ refused: (Int, Int) -> Void
   ) -> Request? {
-    let slice = nextSlice
     let word = memory.state(slot)
     guard isNew(slice, slot, word) else { return nil }
     fetchAhead(of: slot, memory)

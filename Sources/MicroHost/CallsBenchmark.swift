@@ -28,6 +28,8 @@ public struct CallsBenchmark {
     public let getppidNanoseconds: Double
     /// With 1, 2, 4, … 64 outstanding calls.
     public let throughput: [Throughput]
+    /// Calls of a slice right after another one posted all its slots.
+    public let besideOthers: Points
     public let callCount: UInt64
     /// Exits of both guests' CPUs while the calls, and raw round trips in turn with them, ran.
     public let exits: UInt64
@@ -37,12 +39,16 @@ public struct CallsBenchmark {
     public let rings: UInt64
     public let processors: [Int]
 
+    /// What another slice's calls cost, at the 99th percentile.
+    public var fairness: Double { besideOthers.p99 / nullCall.p99 }
     public var ratio: Double { nullCall.p50 / rawRoundTrip.p50 }
     public var exitsPerCall: Double { Double(exits) / Double(callCount) }
   }
 
   /// The folder of the guests' ELF files.
   private let guestFolder: String
+  /// One that is measured, and one that has calls of its own meanwhile.
+  public static let sliceCount = 2
   private static let stepSeconds = 30
   private static let endSeconds = 30
 
@@ -55,7 +61,7 @@ public struct CallsBenchmark {
     guard processors.count >= 2 else {
       throw .tooFewProcessors(available: processors.count, needed: 2)
     }
-    let channel = try MicroChannel()
+    let channel = try MicroChannel(slices: Self.sliceCount)
     let service = try MicroGuest(
       "calls-service", kernel: guestFolder + "/calls-service", channel: (channel, .service))
     let client = try MicroGuest(
@@ -90,6 +96,7 @@ public struct CallsBenchmark {
       doorbell: try results.points("doorbell_ticks", kilohertz),
       getppidNanoseconds: measureGetppid(),
       throughput: try results.throughput(kilohertz),
+      besideOthers: try results.points("beside_ticks", kilohertz),
       callCount: try results.number("null_call_ticks_count"), exits: exits.all,
       interruptExits: exits.interrupts, rings: try results.number("rings"),
       processors: processors)

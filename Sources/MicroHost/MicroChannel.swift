@@ -18,14 +18,14 @@ public final class MicroChannel: Sendable {
   private static let pciSlot = 3
   private static let pageBytes = UInt64(VOS_PAGE_BYTES)
 
-  /// A channel with one slice: `slotCount` slots (1...64) and an arena of `arenaBytes`.
+  /// A channel whose slices have `slotCount` slots (1...64) and an arena of `arenaBytes`.
   public init(
-    slotCount: Int = Geometry.maximumSlots, arenaBytes: Int = 64 << 10
+    slices: Int = 1, slotCount: Int = Geometry.maximumSlots, arenaBytes: Int = 64 << 10
   ) throws(MicroHostError) {
     let geometry: Geometry
     do throws(GeometryError) {
       geometry = try Geometry.layout(
-        channel: 1, carries: VOS_CARRIES_SOCKETS, sliceCount: 1, slotCount: slotCount,
+        channel: 1, carries: VOS_CARRIES_SOCKETS, sliceCount: slices, slotCount: slotCount,
         arenaBytes: arenaBytes)
     } catch {
       throw .channel(error)

@@ -18,6 +18,7 @@ extension CallsBenchmark.Figures {
       "\"ratio\":\(rounded(ratio, to: 100))",
       "\"exits_per_call\":\(rounded(exitsPerCall, to: 1_000_000))",
       "\"throughput\":[\(steps.joined(separator: ","))]",
+      "\"fairness\":{\"p99_ns\":\(tenths(besideOthers.p99)),\"ratio\":\(rounded(fairness, to: 100))}",
     ]
     return "{" + parts.joined(separator: ",") + "}"
   }
@@ -37,12 +38,14 @@ extension CallsBenchmark.Figures {
       \(row("null call", nullCall))
       \(row("raw round trip", rawRoundTrip))
       \(row("doorbell to handler", doorbell))
+      \(row("null call beside others'", besideOthers))
       \(column("getppid on the host", 26, left: true))\(column(tenths(getppidNanoseconds), 12))
 
       \(column("outstanding", 12))\(column("million calls a second", 26))
       \(steps.joined(separator: "\n"))
 
       null call / raw round trip: \(rounded(ratio, to: 100))
+      null call beside 64 calls of another process / alone, p99: \(rounded(fairness, to: 100))
       exits: \(exits) in \(callCount) calls, \(interruptExits) of them by interrupts of the host; \
       doorbells rung by calls: \(rings)
       processors \(places)

@@ -216,6 +216,6 @@ import Testing
       order.append(request.slice * 10 + request.slot)
       _ = port.complete(request, Reply(result: 0))
     }
-    #expect(order == [0, 1, 10, 11])
+    #expect(order == [0, 10, 1, 11])
   }
 }

@@ -56,7 +56,7 @@ struct MicroGuestTests {
 
   @Test(.enabled(if: usableProcessors().count >= 2, "two processors are needed to spin on"))
   func callsAreServedWithoutDoorbells() throws {
-    let channel = try MicroChannel()
+    let channel = try MicroChannel(slices: CallsBenchmark.sliceCount)
     let processors = usableProcessors()
     let client = try MicroGuest(
       "client", kernel: try Surroundings.guest("calls-client"), commandLine: "brief",
@@ -73,8 +73,9 @@ struct MicroGuestTests {
     #expect(lines[0].contains("RESULT rings 0"))
     #expect(lines[0].filter { $0.hasPrefix("RESULT throughput_ticks_") }.count == 7)
     // Warm-ups, calls, raw games, the doorbells' counter and the end; and six runs of 64 calls
-    // with each of seven numbers of calls outstanding.
-    let served: Int = 100 + 2000 + 16 + 2 + 7 * 6 * 64
+    // with each of seven numbers of calls outstanding. Then 50 times a call beside 64 of another
+    // slice.
+    let served: Int = 100 + 2000 + 16 + 2 + 7 * 6 * 64 + 50 * (64 + 1)
     #expect(lines[1].contains("RESULT served \(served)"))
   }
 

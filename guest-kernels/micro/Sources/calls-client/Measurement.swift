@@ -12,6 +12,7 @@ struct Measurement: ~Copyable {
   /// Doorbells that calls asked for: none while the service spins.
   var rings: UInt64 = 0
   var throughput = Throughput()
+  var fairness = Fairness()
 
   private let channel: ChannelRegion
   private let device: Ivshmem
@@ -26,12 +27,14 @@ struct Measurement: ~Copyable {
     let doorbells: UInt64
     /// In each run, with each number of outstanding calls.
     let throughputCalls: UInt64
+    /// Calls beside another slice's.
+    let fairnessRounds: UInt64
 
     static let full = Counts(
       warmUps: 20_000, raws: 500_000, calls: BenchPage.callCount, doorbells: 1000,
-      throughputCalls: 1 << 17)
+      throughputCalls: 1 << 17, fairnessRounds: 20_000)
     static let brief = Counts(
-      warmUps: 100, raws: 1000, calls: 2000, doorbells: 20, throughputCalls: 64)
+      warmUps: 100, raws: 1000, calls: 2000, doorbells: 20, throughputCalls: 64, fairnessRounds: 50)
   }
 
   /// Raw round trips and calls take turns so often: where virtual processors are moved between
@@ -77,7 +80,8 @@ struct Measurement: ~Copyable {
   }
 
   private mutating func measure(_ client: borrowing SliceClient) -> Failure {
-    guard connect(client) else { return .notServed }
+    channel.page(of: .client).announce(.ready, generation: 1)
+    guard connect(client, slice: 0) else { return .notServed }
     let null = Call(UInt16(VOS_CALL_NULL))
     for _ in 0..<counts.warmUps where call(client, null) != 0 { return .noReply }
     guard pass(client, BenchPage.Step.ready) else { return .noGate }
@@ -87,19 +91,25 @@ struct Measurement: ~Copyable {
       guard failure == .none else { return failure }
     }
     guard pass(client, BenchPage.Step.measured) else { return .noGate }
-    guard measureThroughput(client, null) else { return .badReply }
+    guard measureThroughput(client, null), measureFairness(client) else { return .badReply }
     return device.hasMessages ? measureDoorbells(client) : .none
   }
 
-  /// Gives the slice out and waits until it is served.
-  private func connect(_ client: borrowing SliceClient) -> Bool {
-    channel.page(of: .client).announce(.ready, generation: 1)
-    channel.publish(SliceEntry(state: .live, generation: 1), slice: 0)
+  /// Gives a slice out and waits until it is served.
+  private func connect(_ client: borrowing SliceClient, slice: Int) -> Bool {
+    channel.publish(SliceEntry(state: .live, generation: 1), slice: slice)
     let patience = Patience()
     while client.servedGeneration != 1 {
       if patience.isOver { return false }
     }
     return true
+  }
+
+  /// Last of the calls: from here on two slices are served.
+  private mutating func measureFairness(_ client: borrowing SliceClient) -> Bool {
+    let neighbour = SliceClient(region: channel, slice: 1)
+    guard connect(neighbour, slice: 1) else { return false }
+    return fairness.measure(client, neighbour, counts.fairnessRounds)
   }
 
   /// One call the way that a program makes it; nil if no reply comes.

@@ -29,6 +29,7 @@ private func run() -> String? {
   unsafe say("raw_ticks", measurement.pointee.raw)
   unsafe say("null_call_ticks", measurement.pointee.calls)
   unsafe say("doorbell_ticks", measurement.pointee.doorbells)
+  unsafe say("beside_ticks", measurement.pointee.fairness.beside)
   let throughput = unsafe measurement.pointee.throughput
   for step in 0..<throughput.count {
     Console.line("RESULT throughput_ticks_\(1 << step) \(throughput.ticks[step])")
