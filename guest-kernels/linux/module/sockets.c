@@ -186,8 +186,7 @@ static const struct proto_ops *vos_ops_of(int family)
 
 /*
  * Differs: SCTP, DCCP, MPTCP and SOCK_PACKET are not there (EPROTONOSUPPORT,
- * ESOCKTNOSUPPORT); ENETDOWN without a service; SO_DOMAIN of netlink and packet
- * sockets says 0.
+ * ESOCKTNOSUPPORT); ENETDOWN without a service.
  */
 int vos_socket_create(struct net *net, struct socket *sock, int protocol,
 		      int family, int kern)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * vos: what this kernel's core cannot answer for a remote socket, and asks no
- * family for: SO_ERROR and the interface that a socket is bound to, which the far
- * end has; all SOL_SOCKET options that are set, for the far end is to have them
+ * family for: SO_ERROR, buffers and the interface that a socket is bound to, which
+ * the far end has; all SOL_SOCKET options that are set, for the far end is to have them
  * before setsockopt returns; and SIOCGIFCONF. Probes at the core's entries send
  * such calls, and these alone, to functions of ours that have the same arguments
  * and return in their place. They run where the core's would: after the LSM's
@@ -34,31 +34,63 @@ static bool vos_hook_is_interface(int name)
 	return name == SO_BINDTODEVICE || name == SO_BINDTOIFINDEX;
 }
 
-/* What the far end answers: the cookie is the one that ss shows. */
+/*
+ * What is not answered from this kernel's sock: the far end has the cookie that ss
+ * shows, and the sizes to which it tunes buffers.
+ */
 static bool vos_hook_asks_far(int name)
 {
-	return name == SO_ERROR || name == SO_COOKIE ||
-	       vos_hook_is_interface(name);
+	switch (name) {
+	case SO_ERROR:
+	case SO_COOKIE:
+	case SO_DOMAIN:
+	case SO_RCVBUF:
+	case SO_SNDBUF:
+		return true;
+	}
+	return vos_hook_is_interface(name);
+}
+
+/* Setting these would have no effect over there: better that the program knows. */
+static int vos_hook_refuses(int name)
+{
+	switch (name) {
+	case SO_ZEROCOPY: /* nobody would tell of completion */
+		return -EOPNOTSUPP;
+	case SO_ATTACH_BPF:
+	case SO_ATTACH_REUSEPORT_CBPF:
+	case SO_ATTACH_REUSEPORT_EBPF:
+		return -ENOPROTOOPT;
+	}
+	return 0;
+}
+
+static int vos_hook_put(int result, char __user *value, int __user *length)
+{
+	int room;
+
+	if (get_user(room, length))
+		return -EFAULT;
+	if (room < 0)
+		return -EINVAL;
+	room = min_t(int, room, sizeof(result));
+	if (copy_to_user(value, &result, room))
+		return -EFAULT;
+	return put_user(room, length);
 }
 
 /* In place of sock_getsockopt(). */
 static int vos_hook_get(struct socket *sock, int level, int name,
 			char __user *value, int __user *length)
 {
-	struct sock *sk = sock->sk;
-	int room, error;
+	struct vos_sock *vs = vos_sk(sock->sk);
 
+	if (name == SO_DOMAIN) /* which sk_family may not say: vos_sock_new() */
+		return vos_hook_put(vs->family, value, length);
 	if (name != SO_ERROR)
 		return vos_sock_getsockopt(sock, level, name, value, length);
-	if (get_user(room, length))
-		return -EFAULT;
-	if (room < 0)
-		return -EINVAL;
-	error = -sock_error(sk) ?: vos_sock_remote_error(vos_sk(sk));
-	room = min_t(int, room, sizeof(error));
-	if (copy_to_user(value, &error, room))
-		return -EFAULT;
-	return put_user(room, length);
+	return vos_hook_put(-sock_error(&vs->sk) ?: vos_sock_remote_error(vs),
+			    value, length);
 }
 
 /* In place of sock_setsockopt(). */
@@ -69,7 +101,8 @@ static int vos_hook_set(struct socket *sock, int level, int name,
 
 	if (vos_hook_is_interface(name))
 		return vos_sock_setsockopt(sock, level, name, value, length);
-	ret = vos_core_set(sock->sk, level, name, value, length);
+	ret = vos_hook_refuses(name) ?:
+		      vos_core_set(sock->sk, level, name, value, length);
 	return ret ?: vos_sock_tell_options(vos_sk(sock->sk));
 }
 

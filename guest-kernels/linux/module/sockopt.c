@@ -90,9 +90,11 @@ static void vos_told_read(const struct sock *sk, struct vos_told *told)
 	told->broadcast = sock_flag(sk, SOCK_BROADCAST);
 	told->oob_inline = sock_flag(sk, SOCK_URGINLINE);
 	told->dont_route = sock_flag(sk, SOCK_LOCALROUTE);
-	/* The core doubles what it is given; so will the far end's. */
-	told->receive_buffer = READ_ONCE(sk->sk_rcvbuf) / 2;
-	told->send_buffer = READ_ONCE(sk->sk_sndbuf) / 2;
+	/* Of who sets none the far end tunes them. The core doubles what it is given. */
+	told->receive_buffer = sk->sk_userlocks & SOCK_RCVBUF_LOCK ?
+				       READ_ONCE(sk->sk_rcvbuf) / 2 : 0;
+	told->send_buffer = sk->sk_userlocks & SOCK_SNDBUF_LOCK ?
+				    READ_ONCE(sk->sk_sndbuf) / 2 : 0;
 	told->low_water = READ_ONCE(sk->sk_rcvlowat);
 	told->priority = READ_ONCE(sk->sk_priority);
 	told->mark = READ_ONCE(sk->sk_mark);
@@ -126,6 +128,8 @@ void vos_sock_options_inherit(struct vos_sock *from, struct vos_sock *to)
 				  sock_flag(&from->sk, flags[i]));
 	to->sk.sk_reuse = from->sk.sk_reuse;
 	to->sk.sk_reuseport = from->sk.sk_reuseport;
+	to->sk.sk_userlocks = from->sk.sk_userlocks &
+			      (SOCK_RCVBUF_LOCK | SOCK_SNDBUF_LOCK);
 	to->sk.sk_rcvbuf = from->sk.sk_rcvbuf;
 	to->sk.sk_sndbuf = from->sk.sk_sndbuf;
 	to->sk.sk_rcvlowat = from->sk.sk_rcvlowat;
@@ -169,6 +173,14 @@ static void vos_tell(struct vos_sock *vs, int name, int *old, int new)
 	if (*old == new)
 		return;
 	vos_option_tell(vs, name, &new, sizeof(new));
+	*old = new;
+}
+
+/* This kernel has applied its limits, or those of SO_RCVBUFFORCE. 0: none is set. */
+static void vos_tell_buffer(struct vos_sock *vs, int name, int *old, int new)
+{
+	if (new)
+		vos_tell(vs, name, old, new);
 	*old = new;
 }
 
@@ -250,9 +262,9 @@ int vos_sock_tell_options(struct vos_sock *vs)
 	vos_tell(vs, SO_BROADCAST, &old->broadcast, now.broadcast);
 	vos_tell(vs, SO_OOBINLINE, &old->oob_inline, now.oob_inline);
 	vos_tell(vs, SO_DONTROUTE, &old->dont_route, now.dont_route);
-	/* This kernel has applied its limits, or those of SO_RCVBUFFORCE. */
-	vos_tell(vs, SO_RCVBUFFORCE, &old->receive_buffer, now.receive_buffer);
-	vos_tell(vs, SO_SNDBUFFORCE, &old->send_buffer, now.send_buffer);
+	vos_tell_buffer(vs, SO_RCVBUFFORCE, &old->receive_buffer,
+			now.receive_buffer);
+	vos_tell_buffer(vs, SO_SNDBUFFORCE, &old->send_buffer, now.send_buffer);
 	vos_tell(vs, SO_RCVLOWAT, &old->low_water, now.low_water);
 	vos_tell(vs, SO_PRIORITY, &old->priority, now.priority);
 	vos_tell(vs, SO_MARK, &old->mark, now.mark);
@@ -360,7 +372,7 @@ static int vos_level_unknown(struct vos_sock *vs, int level)
 /*
  * Differs: options that hold pointers or load code are ENOPROTOOPT (TCP_ULP,
  * TCP_ZEROCOPY_RECEIVE, netfilter, multicast routing, packet rings); TCP_REPAIR
- * too; SO_ATTACH_BPF has no effect.
+ * too; SO_ATTACH_BPF and SO_ATTACH_REUSEPORT_* as well; SO_ZEROCOPY is EOPNOTSUPP.
  */
 int vos_sock_setsockopt(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
@@ -396,7 +408,10 @@ static int vos_option_get(struct vos_sock *vs, int level, int name, void *value,
 	return ret < 0 ? vos_sock_error(vs, ret) : 0;
 }
 
-/* Differs: SOL_SOCKET is answered by this kernel, but SO_ERROR and the interface. */
+/*
+ * Differs: SOL_SOCKET is answered by this kernel, but SO_ERROR, SO_COOKIE, buffers
+ * and the interface.
+ */
 int vos_sock_getsockopt(struct socket *sock, int level, int name,
 			char __user *value, int __user *length)
 {

@@ -179,8 +179,9 @@ static int vos_send_allowed(struct vos_sock *vs, struct msghdr *msg)
 
 	if (ret)
 		return ret;
+	/* Where sockhook.c could not refuse the option. */
 	if (msg->msg_flags & MSG_ZEROCOPY && sock_flag(&vs->sk, SOCK_ZEROCOPY))
-		return -EOPNOTSUPP; /* nobody would tell of completion */
+		return -EOPNOTSUPP;
 	return vos_control_allowed(vs, msg);
 }
 
@@ -200,8 +201,7 @@ static int vos_send_connected(struct socket *sock, long timeout)
 }
 
 /*
- * Differs: MSG_ZEROCOPY on an SO_ZEROCOPY socket is EOPNOTSUPP; control data ends
- * at 2 KiB (ENOBUFS).
+ * Differs: control data ends at 2 KiB (ENOBUFS).
  */
 int vos_sock_sendmsg(struct socket *sock, struct msghdr *msg, size_t length)
 {

@@ -78,6 +78,24 @@ static void set_all(const char *kind, int family, int type)
 	}
 }
 
+/* What nobody has set, and what is set to just that. */
+static void defaults(const char *kind, int family, int type)
+{
+	static const int names[] = { SO_RCVBUF, SO_SNDBUF, SO_DOMAIN, SO_RCVLOWAT, SO_PRIORITY,
+				     SO_REUSEADDR, SO_KEEPALIVE };
+	int s = socket(family, type, 0);
+	char name[60];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		snprintf(name, sizeof(name), "%s option %d unset", kind, names[i]);
+		same(name, get_option(s, SOL_SOCKET, names[i]));
+	}
+	set_option(s, SOL_SOCKET, SO_RCVBUF, 212992 / 2);
+	snprintf(name, sizeof(name), "%s a usual SO_RCVBUF", kind);
+	same(name, get_option(s, SOL_SOCKET, SO_RCVBUF));
+	close(s);
+}
+
 static void odd_lengths(void)
 {
 	int s = socket(AF_INET, SOCK_STREAM, 0), value = 1;
@@ -119,6 +137,19 @@ static void effects(void)
 	close(l);
 }
 
+/* What would have no effect is not taken. */
+static void refused(void)
+{
+	int s = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(set_option(s, SOL_SOCKET, SO_ZEROCOPY, 1) < 0 && errno == EOPNOTSUPP);
+	CHECK(set_option(s, SOL_SOCKET, SO_ATTACH_BPF, 0) < 0 && errno == ENOPROTOOPT);
+	CHECK(set_option(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, 0) < 0 &&
+	      errno == ENOPROTOOPT);
+	CHECK(send(s, "x", 1, MSG_ZEROCOPY | MSG_NOSIGNAL) < 0 && errno == EPIPE);
+	close(s);
+}
+
 static void bind_device(void)
 {
 	int s = socket(AF_INET, SOCK_STREAM, 0), l = listener(7132);
@@ -141,6 +172,12 @@ void options(void)
 	set_all("stream", AF_INET, SOCK_STREAM);
 	set_all("datagram", AF_INET, SOCK_DGRAM);
 	set_all("stream6", AF_INET6, SOCK_STREAM);
+	defaults("stream", AF_INET, SOCK_STREAM);
+	defaults("datagram6", AF_INET6, SOCK_DGRAM);
+	defaults("netlink", AF_NETLINK, SOCK_RAW);
+	defaults("packet", AF_PACKET, SOCK_RAW);
+	if (remote)
+		refused();
 	odd_lengths();
 	effects();
 	bind_device();
