@@ -55,9 +55,13 @@ public struct Reply: Equatable, Sendable {
   }
 
   /// EPROTO on x86-64 Linux: the peer broke the protocol.
-  static let protocolError = Reply(result: -71)
+  public static let protocolError = Reply(result: -71)
   /// EINVAL on x86-64 Linux: the slot's flags or window were not valid.
   static let invalid = Reply(result: -22)
+  /// An earlier service took the call and died before it answered.
+  static let lost = Reply(result: Int64(VOS_RESULT_LOST))
+  /// Whether nobody knows if the call was executed, because its service died with it.
+  public var isLost: Bool { result == Int64(VOS_RESULT_LOST) }
   /// Errnos end here (MAX_ERRNO, include/linux/err.h).
   static let lowestResult: Int64 = -4095
 }

@@ -138,25 +138,42 @@ public struct ChannelRegion: @unchecked Sendable {
       word32(client ? Field.clientLife : Field.serviceLife), life.rawValue)
   }
 
-  /// Makes the channel new after it was broken (the host): whatever anybody wrote is gone, and both
-  /// sides begin a new life with these generations. Both must have ended their lives; one that has
-  /// not spoils the new channel only, which is then broken again.
+  /// What the host says of a side.
+  public struct Life: Equatable, Sendable {
+    public var life: SideLife
+    public var generation: UInt32
+
+    public init(_ life: SideLife, generation: UInt32) {
+      (self.life, self.generation) = (life, generation)
+    }
+  }
+
+  /// Makes the channel new after it was broken (the host): whatever anybody wrote is gone, and the
+  /// sides begin new lives. Those that there were must have ended; one that has not spoils the new
+  /// channel only, which is then broken again.
   ///
-  /// - Parameter name: as it was formatted with.
+  /// - Parameters:
+  ///   - name: as it was formatted with.
+  ///   - isZero: the caller has already zeroed all from the client page on.
   public func renew(
-    name: Span<UInt8>, clientGeneration: UInt32, serviceGeneration: UInt32
+    name: Span<UInt8>, client: Life, service: Life, isZero: Bool = false
   ) throws(GeometryError) {
     for side in [ChannelSide.client, .service] {
       announce(side, life: .absent, generation: generation(of: side))
     }
-    let start = Int(VOS_CLIENT_PAGE_OFFSET)
-    // SAFETY: from the first page after the superblock's to the region's end.
-    unsafe (base + start).initializeMemory(
-      as: UInt8.self, repeating: 0, count: geometry.regionBytes - start)
+    let start = Self.renewedFrom
+    if !isZero {
+      // SAFETY: from the first page after the superblock's to the region's end.
+      unsafe (base + start).initializeMemory(
+        as: UInt8.self, repeating: 0, count: geometry.regionBytes - start)
+    }
     try format(name)
-    announce(.client, life: .alive, generation: clientGeneration)
-    announce(.service, life: .alive, generation: serviceGeneration)
+    announce(.client, life: client.life, generation: client.generation)
+    announce(.service, life: service.life, generation: service.generation)
   }
+
+  /// Where that begins which `renew` makes new; it ends with the region.
+  public static var renewedFrom: Int { Int(VOS_CLIENT_PAGE_OFFSET) }
 
   /// The page of `side`.
   public func page(of side: ChannelSide) -> SidePage {

@@ -22,9 +22,9 @@ public enum ProtocolFault: Equatable, Sendable {
 
 /// One side's judgement of a channel, for the time of one life of it.
 ///
-/// Each side of a channel begins a life when the host says that both sides are alive, and ends it
-/// when the host says otherwise or when either declares the channel broken. In between it looks here
-/// now and then, at least every 100 ms:
+/// Each side of a channel begins a life when the host says that it is alive, and ends it when the
+/// host says otherwise or when either side declares the channel broken. That the other side comes
+/// and goes is no end. In between it looks here now and then, at least every 100 ms:
 ///
 ///     .sound ──► .ended     the host counts another life, or none: end all calls, then `leave`
 ///        └─────► .broken    what was seen: end all calls, then `declareBroken`, until `.ended`
@@ -44,12 +44,13 @@ public struct ChannelWatch: Sendable {
   public let side: ChannelSide
   /// Of this side, in this life.
   public let generation: UInt32
-  private let otherGeneration: UInt32
+  /// Of the other side, if it is alive.
+  private var otherGeneration: UInt32?
   private let patience: UInt64?
-  private var heartbeat: UInt64
+  private var heartbeat: UInt64 = 0
   private var heardAt: UInt64
 
-  /// Begins a life; `nil` while the host does not say that both sides are alive.
+  /// Begins a life; `nil` while the host does not say that `side` is alive.
   ///
   /// - Parameters:
   ///   - milliseconds: of a clock that never goes back.
@@ -58,33 +59,33 @@ public struct ChannelWatch: Sendable {
     region: ChannelRegion, side: ChannelSide, milliseconds: UInt64, patience: UInt64? = nil
   ) {
     generation = region.generation(of: side)
-    otherGeneration = region.generation(of: side.other)
-    guard region.life(of: side) == .alive, region.life(of: side.other) == .alive else {
-      return nil
-    }
+    guard region.life(of: side) == .alive else { return nil }
     self.region = region
     self.side = side
     self.patience = patience
-    heartbeat = region.page(of: side.other).heartbeat
     heardAt = milliseconds
   }
 
   /// Looks at what the host and the other side say.
   public mutating func look(milliseconds now: UInt64) -> Verdict {
-    guard isAlive(side, generation), isAlive(side.other, otherGeneration) else { return .ended }
-    let page = region.page(of: side.other)
-    if page.state == .broken { return .broken(.declared) }
-    let beat = page.heartbeat
-    if beat != heartbeat {
-      heartbeat = beat
-      heardAt = now
+    guard region.life(of: side) == .alive, region.generation(of: side) == generation else {
+      return .ended
+    }
+    guard region.life(of: side.other) == .alive else {
+      otherGeneration = nil
+      return .sound
+    }
+    if region.isDeclaredBroken(by: side.other) { return .broken(.declared) }
+    return listen(now)
+  }
+
+  private mutating func listen(_ now: UInt64) -> Verdict {
+    let (beat, other) = (region.page(of: side.other).heartbeat, region.generation(of: side.other))
+    if beat != heartbeat || otherGeneration != other {
+      (heartbeat, otherGeneration, heardAt) = (beat, other, now)
     }
     guard let patience, now &- heardAt > patience else { return .sound }
     return .broken(.silence(milliseconds: now &- heardAt))
-  }
-
-  private func isAlive(_ side: ChannelSide, _ generation: UInt32) -> Bool {
-    region.life(of: side) == .alive && region.generation(of: side) == generation
   }
 
   /// Says to the other side and to the host that this channel is broken, until the host ends this
@@ -107,8 +108,10 @@ extension ChannelRegion {
     return page.state == .absent && page.generation == generation
   }
 
-  /// Whether a side has declared the channel broken (the host asks), or says what nobody says.
-  public var isDeclaredBroken: Bool {
-    page(of: .client).state == .broken || page(of: .service).state == .broken
+  /// Whether `side` has declared the channel broken in the life that the host counts now, or says
+  /// what nobody says.
+  public func isDeclaredBroken(by side: ChannelSide) -> Bool {
+    let page = page(of: side)
+    return page.state == .broken && page.generation == generation(of: side)
   }
 }

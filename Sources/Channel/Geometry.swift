@@ -69,7 +69,7 @@ public struct Geometry: Equatable, Sendable {
     // Nothing below overflows: 4096 slices of at most 1 GiB and a page or two.
     let ring = roundUp(fixedBytes + sliceCount * lineBytes)
     let slices = roundUp(ring + eventCount * eventBytes)
-    let slots = 4 * lineBytes
+    let slots = MemoryLayout<vos_slice_header>.size
     let arena = roundUp(slots + slotCount * lineBytes)
     let stride = arena + roundUp(arenaBytes)
     return Geometry(

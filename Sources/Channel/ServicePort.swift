@@ -13,6 +13,8 @@ struct ServedSlice {
   var isDraining = false
   /// Where the next scan of its slots begins, so that no slot starves another.
   var nextSlot = 0
+  /// Some slots hold calls that an earlier service took and did not answer.
+  var hasOrphans = false
   /// The sequence each slot was last served with; `nothing` before the first.
   var served = InlineArray<64, UInt32>(repeating: ServedSlice.nothing)
 
@@ -41,6 +43,8 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   private static let longestTurn = 2
   /// The slice with the last call.
   private var lastServed = -1
+  /// A slice was adopted that an earlier service served.
+  private var mayHaveOrphans = false
   /// Where calls are dense the line so many slots on is fetched while this one is served.
   private static let lead = 4
 
@@ -97,15 +101,73 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
       releaseUnserved(slice, entry, known)
       return nil
     }
-    unsafe slices[slice].generation = entry.generation
+    adopt(slice, entry.generation)
+    return .adopted(slice: slice, generation: entry.generation)
+  }
+
+  private mutating func adopt(_ slice: Int, _ generation: UInt32) {
+    // SAFETY: `slice` is below the slice count; the poller owns the fields.
+    unsafe slices[slice].generation = generation
     unsafe slices[slice].isLive = true
     // SAFETY: a slice has one turn at most: there is room.
     unsafe turns[liveCount] = slice
     liveCount += 1
     // SAFETY: as above; forgotten so that the new process's first sequence is served.
     unsafe slices[slice].served = InlineArray(repeating: ServedSlice.nothing)
-    region.slice(slice).servedGeneration = entry.generation
-    return .adopted(slice: slice, generation: entry.generation)
+    inherit(slice, generation)
+    region.slice(slice).servedGeneration = generation
+  }
+
+  /// A slice's header outlives a service: what the last one took in this generation is not taken
+  /// again.
+  private mutating func inherit(_ slice: Int, _ generation: UInt32) {
+    let memory = region.slice(slice)
+    let isInherited = memory.servedGeneration == generation
+    for slot in 0..<region.geometry.slotCount {
+      let word = memory.taken(slot)
+      if !isInherited {
+        memory.setTaken(slot, 0)
+      } else if SlotWord.phase(word) == SlotWord.submitted {
+        // SAFETY: `slice` is below the slice count, and `slot` below the slot count.
+        unsafe slices[slice].served[slot] = SlotWord.sequence(word)
+        unsafe slices[slice].hasOrphans = true
+        mayHaveOrphans = true
+      }
+    }
+  }
+
+  /// Answers the calls that an earlier service took and died with (`VOS_RESULT_LOST`): whether they
+  /// were executed nobody knows, so they are not executed again. `refused` counts events due. To be
+  /// called after adopting and before saying READY; else `next` does it.
+  public mutating func answerOrphans(refused: (Int, Int) -> Void = { _, _ in }) {
+    guard mayHaveOrphans else { return }
+    mayHaveOrphans = false
+    for slice in 0..<region.geometry.sliceCount {
+      // SAFETY: `slice` is below the slice count; the poller owns the fields.
+      guard unsafe slices[slice].hasOrphans else { continue }
+      unsafe slices[slice].hasOrphans = false
+      for slot in 0..<region.geometry.slotCount where isOrphan(slice, slot) {
+        if answerOrphan(slot, region.slice(slice)) { refused(slice, slot) }
+      }
+    }
+  }
+
+  private func isOrphan(_ slice: Int, _ slot: Int) -> Bool {
+    let word = region.slice(slice).state(slot)
+    // SAFETY: `slice` is below the slice count and `slot` below the slot count.
+    return unsafe slices[slice].served[slot] == SlotWord.sequence(word)
+      && SlotWord.phase(word) == SlotWord.submitted
+  }
+
+  /// True if its caller sleeps. By exchange: the caller may be giving it up at this moment.
+  private func answerOrphan(_ slot: Int, _ memory: SliceMemory) -> Bool {
+    let sequence = SlotWord.sequence(memory.state(slot))
+    let (word, done) = (
+      SlotWord.make(SlotWord.submitted, sequence), SlotWord.make(SlotWord.done, sequence)
+    )
+    memory.writeReply(slot, .lost)
+    if memory.replaceState(slot, word, with: done) { return false }
+    return memory.replaceState(slot, word | SlotWord.waiter, with: done)
   }
 
   private mutating func removeTurn(of slice: Int) {
@@ -155,6 +217,7 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   /// The next call that waits to be served, each slice and slot in turn; `nil` after one round
   /// without any. Calls that are not valid are refused on the spot; `refused` counts events due.
   public mutating func next(refused: (Int, Int) -> Void = { _, _ in }) -> Request? {
+    answerOrphans(refused: refused)
     guard liveCount > 0 else { return nil }
     for _ in 0...liveCount {
       // SAFETY: `place` stays below the count of turns.
@@ -196,6 +259,7 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
     guard isNew(slice, slot, word) else { return nil }
     fetchAhead(of: slot, memory)
     let sequence = SlotWord.sequence(word)
+    memory.setTaken(slot, SlotWord.make(SlotWord.submitted, sequence))
     let (call, flags) = memory.readCall(slot)
     // SAFETY: `slice` is below the slice count and `slot` below the slot count.
     unsafe slices[slice].served[slot] = sequence

@@ -1,6 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 import CVosABI
 
+/// What a call had come to that was taken back.
+public enum Withdrawal: Equatable, Sendable {
+  /// No service took it: it may be asked again, whatever it is.
+  case untouched
+  /// It may have been executed, or not, or in part.
+  case lost
+  case answered(Reply)
+}
+
 /// The private half of a slice's client: what the service must not be able to change.
 @safe
 public struct SliceClientStorage {
@@ -201,13 +210,18 @@ public struct SliceClient: ~Copyable, @unchecked Sendable {
   }
 
   /// Takes a call back that nobody will answer, because the service's life has ended: the next
-  /// life must not execute it. The slot is then free of it; its reply, if one came, is returned.
-  public borrowing func withdraw(_ ticket: Ticket) -> Reply? {
+  /// life must not execute it. The slot is then free of it.
+  public borrowing func withdraw(_ ticket: Ticket) -> Withdrawal {
     let word = SlotWord.make(SlotWord.submitted, ticket.sequence)
     let free = SlotWord.make(VOS_SLOT_FREE, ticket.sequence)
-    if memory.replaceState(ticket.slot, word, with: free) { return nil }
-    if memory.replaceState(ticket.slot, word | SlotWord.waiter, with: free) { return nil }
-    return poll(ticket)
+    if memory.replaceState(ticket.slot, word, with: free)
+      || memory.replaceState(ticket.slot, word | SlotWord.waiter, with: free)
+    {
+      return memory.taken(ticket.slot) == word ? .lost : .untouched
+    }
+    // A word that is neither: the region was made new, or somebody scribbled.
+    guard let reply = poll(ticket), reply != .protocolError, !reply.isLost else { return .lost }
+    return .answered(reply)
   }
 
   /// Counts a call for people who count: one over slots, or one by the kernel's path.

@@ -86,6 +86,7 @@ struct SliceMemory: @unchecked Sendable {
     static let releasedGeneration = 72
     static let fastCalls = 128
     static let fallbackCalls = 136
+    static let taken = 192
   }
 
   /// Offsets within a slot.
@@ -155,6 +156,19 @@ struct SliceMemory: @unchecked Sendable {
   func setState(_ slot: Int, _ word: UInt32) {
     // SAFETY: a slot below the slot count.
     unsafe vos_store_release32(word32(slotOffset(slot)), word)
+  }
+
+  /// The state word of the call that was taken of the slot last; 0: none was.
+  func taken(_ slot: Int) -> UInt32 {
+    precondition(slot >= 0 && slot < Geometry.maximumSlots)
+    // SAFETY: a word of the header, which has one for each slot that there can be.
+    return unsafe vos_load_acquire32(word32(Header.taken + slot * 4))
+  }
+
+  func setTaken(_ slot: Int, _ word: UInt32) {
+    precondition(slot >= 0 && slot < Geometry.maximumSlots)
+    // SAFETY: a word of the header, which has one for each slot that there can be.
+    unsafe vos_store_release32(word32(Header.taken + slot * 4), word)
   }
 
   /// Fetches the slot's line early, because it will be written.

@@ -146,15 +146,15 @@ import Testing
 
   @Test func aShapeFromTheKernelIsChecked() throws {
     let shape = try SliceShape(
-      slotCount: 64, slotsOffset: 256, arenaOffset: 8192, arenaBytes: 4096, mapBytes: 12288)
+      slotCount: 64, slotsOffset: 512, arenaOffset: 8192, arenaBytes: 4096, mapBytes: 12288)
     #expect(shape.arenaOffset == 8192)
     #expect(throws: GeometryError.outOfBounds) {
       try SliceShape(
-        slotCount: 64, slotsOffset: 256, arenaOffset: 8192, arenaBytes: 4097, mapBytes: 12288)
+        slotCount: 64, slotsOffset: 512, arenaOffset: 8192, arenaBytes: 4097, mapBytes: 12288)
     }
     #expect(throws: GeometryError.outOfBounds) {
       try SliceShape(
-        slotCount: 64, slotsOffset: 256, arenaOffset: 4096, arenaBytes: 4096, mapBytes: 12288)
+        slotCount: 64, slotsOffset: 512, arenaOffset: 4096, arenaBytes: 4096, mapBytes: 12288)
     }
   }
 }

@@ -160,10 +160,9 @@ private final class HostParty: @unchecked Sendable {
   }
 
   private var isWell: Bool {
-    guard !region.isDeclaredBroken else { return false }
-    return [ChannelSide.client, .service].allSatisfy {
+    [ChannelSide.client, .service].allSatisfy {
       region.life(of: $0) == .alive && region.generation(of: $0) == generation
-        && !region.hasLeft($0, generation: generation)
+        && !region.isDeclaredBroken(by: $0) && !region.hasLeft($0, generation: generation)
     }
   }
 
@@ -184,7 +183,8 @@ private final class HostParty: @unchecked Sendable {
   private func begin() {
     renewals += 1
     try? region.renew(
-      name: channelName.span, clientGeneration: generation, serviceGeneration: generation)
+      name: channelName.span, client: .init(.alive, generation: generation),
+      service: .init(.alive, generation: generation))
   }
 }
 

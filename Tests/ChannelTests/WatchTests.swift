@@ -20,28 +20,29 @@ import Testing
     try the(ChannelWatch(region: region, side: side, milliseconds: 0, patience: patience))
   }
 
-  @Test func aLifeBeginsWhenBothSidesAreAlive() throws {
-    region.announce(.client, life: .absent, generation: 5)
-    #expect(ChannelWatch(region: region, side: .service, milliseconds: 0) == nil)
+  @Test func aLifeBeginsWhenTheHostSaysSo() throws {
+    region.announce(.client, life: .failed, generation: 5)
     #expect(ChannelWatch(region: region, side: .client, milliseconds: 0) == nil)
+    #expect(try watch(.service).generation == 5)
     region.announce(.client, life: .alive, generation: 6)
     #expect(try watch(.client).generation == 6)
     #expect(try watch(.service).generation == 5)
   }
 
   @Test func theHostEndsALife() throws {
-    for (side, life, generation) in [
-      (ChannelSide.client, SideLife.failed, UInt32(5)), (.service, .absent, 5),
-      (.client, .alive, 6),
-      (.service, .alive, 4),
+    for (life, generation) in [
+      (SideLife.failed, UInt32(5)), (.absent, 5), (.alive, 6), (.alive, 4),
     ] {
-      for own in [ChannelSide.client, .service] {
+      for side in [ChannelSide.client, .service] {
         region.announce(.client, life: .alive, generation: 5)
         region.announce(.service, life: .alive, generation: 5)
-        var watch = try watch(own)
-        #expect(watch.look(milliseconds: 1) == .sound)
+        var own = try watch(side)
+        // The other side comes and goes.
+        var other = try watch(side.other)
+        #expect(own.look(milliseconds: 1) == .sound)
         region.announce(side, life: life, generation: generation)
-        #expect(watch.look(milliseconds: 2) == .ended)
+        #expect(own.look(milliseconds: 2) == .ended)
+        #expect(other.look(milliseconds: 2) == .sound)
       }
     }
   }
@@ -53,15 +54,23 @@ import Testing
     #expect(client.look(milliseconds: 1) == .sound)
     service.declareBroken()
     #expect(client.look(milliseconds: 2) == .broken(.declared))
-    #expect(region.isDeclaredBroken)
+    #expect(region.isDeclaredBroken(by: .service) && !region.isDeclaredBroken(by: .client))
     // So is one that says what nobody says.
     test.base.storeBytes(of: 77, toByteOffset: Int(VOS_SERVICE_PAGE_OFFSET), as: UInt32.self)
     #expect(client.look(milliseconds: 3) == .broken(.declared))
+    // But not for what it said in an earlier life.
+    region.announce(.service, life: .alive, generation: 6)
+    #expect(client.look(milliseconds: 4) == .sound)
+    #expect(!region.isDeclaredBroken(by: .service))
   }
 
   @Test func aSilentSideIsGivenUp() throws {
     var client = try watch(.client, patience: 100)
     region.page(of: .service).beat()
+    // Its silence counts from its first life's begin on.
+    region.announce(.service, life: .absent, generation: 5)
+    #expect(client.look(milliseconds: 120) == .sound)
+    region.announce(.service, life: .alive, generation: 5)
     #expect(client.look(milliseconds: 150) == .sound)
     #expect(client.look(milliseconds: 250) == .sound)
     #expect(client.look(milliseconds: 251) == .broken(.silence(milliseconds: 101)))
@@ -104,10 +113,12 @@ import Testing
       region.leave(side)
       #expect(region.hasLeft(side, generation: 5))
     }
-    try region.renew(name: Array("test".utf8).span, clientGeneration: 6, serviceGeneration: 7)
+    try region.renew(
+      name: Array("test".utf8).span, client: .init(.alive, generation: 6),
+      service: .init(.failed, generation: 7))
     let read = try Geometry(superblockAt: test.base, byteCount: test.byteCount)
     #expect(read == region.geometry)
-    #expect(region.life(of: .client) == .alive)
+    #expect(region.life(of: .client) == .alive && region.life(of: .service) == .failed)
     #expect(region.generation(of: .service) == 7)
     #expect(region.sliceEntry(0) == SliceEntry(state: .free, generation: 0))
     test.giveOut(0, generation: 6)

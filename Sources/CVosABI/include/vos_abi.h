@@ -132,6 +132,14 @@ struct vos_slice_header {
 	uint64_t dead_fast_calls;
 	uint64_t dead_fallback_calls;
 	uint64_t reserved2[4];
+	/*
+	 * Lines 3 to 6, written by the service: SUBMITTED with the sequence that it took
+	 * of each slot last, stored before it executes anything of the call. Nobody reads
+	 * it while the service lives; afterwards it tells the calls that may have been
+	 * executed from those that were not.
+	 */
+	uint32_t taken[64];
+	uint32_t reserved3[16];
 };
 
 /*
@@ -177,11 +185,23 @@ struct vos_slot {
 #define VOS_ERRNO_LIMIT 512
 
 /*
- * A service that starts takes, before it says READY, every slot that it finds
- * SUBMITTED as served: it belongs to its predecessor, and its caller has been
- * told that that one died. From then on, a slice's new generation begins with
- * all-zero slots, so with no sequence served; but in slice 0 they go on.
- * It writes the event ring on from the client page's event_index.
+ * The result of a call that a service took which died before it answered: it was
+ * executed, or not, or in part. No errno of Linux; a caller asks again what may be
+ * asked twice, and says EIO for the rest.
+ */
+#define VOS_RESULT_LOST (-4095)
+
+/*
+ * What the predecessor of a service left behind. In a slice whose generation it
+ * served (served_generation), a slot that is SUBMITTED with the word in `taken`
+ * was taken and may have been executed: before it says READY, the service that
+ * starts answers it with VOS_RESULT_LOST, and executes nothing. Every other slot
+ * that is SUBMITTED was never taken, and is served. Whoever gives a call up
+ * exchanges SUBMITTED for FREE: then nobody takes it any more, and what `taken`
+ * says of it is final as soon as the service's life is over.
+ * A slice's new generation begins with all-zero slots and nothing taken; but in
+ * slice 0 the sequences go on.
+ * The event ring is written on from the service page's event_index.
  *
  * Events, service to client's kernel.
  */
@@ -373,7 +393,7 @@ struct vos_ioc_counters {
 _Static_assert(sizeof(struct vos_superblock) == 168, "superblock layout");
 _Static_assert(sizeof(struct vos_side_page) == 128, "side page layout");
 _Static_assert(sizeof(struct vos_slice_entry) == 64, "slice entry layout");
-_Static_assert(sizeof(struct vos_slice_header) == 192, "slice header layout");
+_Static_assert(sizeof(struct vos_slice_header) == 512, "slice header layout");
 _Static_assert(sizeof(struct vos_slot) == 64, "a slot is one cache line");
 _Static_assert(sizeof(struct vos_event) == 32, "event layout");
 _Static_assert(sizeof(struct vos_message) == 144, "message layout");

@@ -268,7 +268,7 @@ struct libvos_channel {
 	uint32_t arena_offset;
 	uint32_t piece_bytes; /* of the arena, per slot */
 	uint32_t carries;
-	uint32_t broken; /* 1: the service broke the protocol; nothing of it is believed any more */
+	uint32_t broken; /* 1 + the service's generation that broke the protocol; 0: none has */
 	uint32_t sequences[64]; /* last one of each slot, out of the service's reach */
 	uint64_t waits[LIBVOS_WAIT_KINDS]; /* WaitHistory, by Waiting.swift's kinds */
 };

@@ -29,6 +29,8 @@ enum Outcome {
   case done(Int64)
   /// Nobody will answer: the service is gone. The real call knows what that means.
   case lost
+  /// The service broke the protocol, or somebody the memory: it may have been executed.
+  case damaged
 }
 
 /// This process's slice of one channel. Everything is lock-free, so a signal handler may use it
@@ -44,9 +46,7 @@ struct Channel {
   var carries: UInt32 { unsafe pointer.pointee.carries }
   var slice: UInt32 { unsafe pointer.pointee.slice }
   var pieceBytes: Int { unsafe Int(pointer.pointee.piece_bytes) }
-  var isAlive: Bool {
-    unsafe vos_load_acquire32(libvos_broken(pointer)) == 0 && libvos_service_alive(pointer) != 0
-  }
+  var isAlive: Bool { unsafe libvos_service_alive(pointer) != 0 && !isBroken(in: generation) }
   var generation: UInt64 { unsafe libvos_service_generation(pointer) }
 
   func countFast() { _ = unsafe vos_fetch_add64(libvos_fast_calls(libvos_header(pointer)), 1) }

@@ -7,6 +7,7 @@ enum Linux {
   static let again: Int64 = -11
   static let badDescriptor: Int64 = -9
   static let brokenPipe: Int64 = -32
+  static let inputOutput: Int64 = -5
   static let invalidArgument: Int64 = -22
   static let notOffered: Int64 = -38
 

@@ -62,7 +62,7 @@ extension Channel {
   private func accept(
     _ ticket: Ticket, _ expected: Int, _ cursor: inout Cursor, _ progress: inout Progress
   ) -> Bool {
-    guard case .done(let result) = finish(ticket) else { return false }
+    guard let result = answer(to: ticket, &progress) else { return false }
     defer { release(ticket.slot) }
     guard result >= 0 else {
       progress.stop = .error(result)
@@ -74,6 +74,21 @@ extension Channel {
     progress.bytes = progress.bytes &+ Int(result)
     if result < Int64(expected) { progress.stop = .end }
     return result == Int64(expected)
+  }
+
+  /// What a call came back with; nil if there is no answer, with what to do then in `progress`.
+  private func answer(to ticket: Ticket, _ progress: inout Progress) -> Int64? {
+    switch finish(ticket) {
+    case .done(let result): return result
+    case .lost: break
+    case .damaged:
+      // What names an offset may be done twice; what takes from a stream or adds to it must not.
+      let call = ticket.request.call
+      if call == UInt32(VOS_CALL_READ) || call == UInt32(VOS_CALL_WRITE) {
+        progress.stop = .error(Linux.inputOutput)
+      }
+    }
+    return nil
   }
 
   private func drain(_ ticket: Ticket) {
@@ -122,7 +137,7 @@ extension Channel {
 
   /// Takes the answer to one piece of a write; false if it was not written whole.
   private func settle(_ ticket: Ticket, _ length: Int, _ progress: inout Progress) -> Bool {
-    guard case .done(let result) = finish(ticket) else { return false }
+    guard let result = answer(to: ticket, &progress) else { return false }
     release(ticket.slot)
     guard result >= 0 else {
       progress.stop = .error(result)

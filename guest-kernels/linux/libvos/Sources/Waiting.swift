@@ -154,15 +154,20 @@ extension Channel {
 
   private enum Look { case done, pending, broken }
 
-  /// Waits for the answer; the slot stays the caller's until `release`. After `lost` it must not
-  /// be released: a service that comes back may still write to it.
+  /// Waits for the answer; the slot stays the caller's until `release`. After `lost` and `damaged`
+  /// it must not be released: a service that comes back may still write to it.
   func finish(_ ticket: Ticket) -> Outcome {
-    guard isAnswered(ticket) else { return .lost }
+    guard isAnswered(ticket) else { return isBroken(in: ticket.generation) ? .damaged : .lost }
     // SAFETY: the line lies within the mapping. Read once; the copy is what counts.
     let result = unsafe libvos_slot(pointer, ticket.slot).pointee.result
-    guard result > -Int64(VOS_ERRNO_LIMIT), isIntact(ticket) else {
-      declareBroken()
+    if result == Int64(VOS_RESULT_LOST) {
+      // By the next service, which executed nothing and will not write to the slot again.
+      release(ticket.slot)
       return .lost
+    }
+    guard result > -Int64(VOS_ERRNO_LIMIT), isIntact(ticket) else {
+      declareBroken(in: ticket.generation)
+      return isBroken(in: ticket.generation) ? .damaged : .lost
     }
     return .done(result)
   }
@@ -178,7 +183,7 @@ extension Channel {
         wait.end()
         return true
       case .broken:
-        declareBroken()
+        declareBroken(in: ticket.generation)
         return false
       case .pending: break
       }
@@ -210,7 +215,7 @@ extension Channel {
   /// Whether the service that the call was posted to still lives, and can still find it.
   private func isServed(_ ticket: Ticket) -> Bool {
     guard isAlive, generation == ticket.generation else { return false }
-    if look(ticket) == .pending, !isIntact(ticket) { declareBroken() }
+    if look(ticket) == .pending, !isIntact(ticket) { declareBroken(in: ticket.generation) }
     return isAlive
   }
 
@@ -228,8 +233,18 @@ extension Channel {
       && line.pointee.data_capacity == UInt32(truncatingIfNeeded: request.capacity)
   }
 
-  /// From now on the kernel path serves; the channel itself is its module's to judge.
-  private func declareBroken() { unsafe vos_store_release32(libvos_broken(pointer), 1) }
+  /// From now on the kernel path serves, until another life of the service; the channel itself is its
+  /// module's to judge. Words of a life that is over may be anything: it was made new.
+  private func declareBroken(in life: UInt64) {
+    guard unsafe libvos_service_alive(pointer) != 0, generation == life else { return }
+    unsafe vos_store_release32(libvos_broken(pointer), Self.mark(life))
+  }
+
+  func isBroken(in life: UInt64) -> Bool {
+    unsafe vos_load_acquire32(libvos_broken(pointer)) == Self.mark(life)
+  }
+
+  private static func mark(_ life: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: life) &+ 1 }
 
   private func pending(_ ticket: Ticket) -> vos_pending {
     unsafe vos_pending(

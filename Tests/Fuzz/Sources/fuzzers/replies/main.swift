@@ -63,7 +63,9 @@ struct Client: ~Copyable {
   private mutating func withdraw(_ input: inout Input) {
     guard !flying.isEmpty else { return }
     let index = input.below(flying.count)
-    finish(index, client.withdraw(flying[index].ticket))
+    var reply: Reply?
+    if case .answered(let early) = client.withdraw(flying[index].ticket) { reply = early }
+    finish(index, reply)
   }
 
   private mutating func finish(_ index: Int, _ reply: Reply?) {

@@ -58,10 +58,28 @@ private func runAgent(_ name: String) -> Int32 {
     return fail(why.isEmpty ? "/dev/vos/\(name) is no control channel" : why)
   }
   guard let agent = Agent() else { return fail("cannot create an epoll") }
-  let loop = ServiceLoop(device, agent, threads: agentThreads, limits: Patience.none)
+  guard ServiceLife.awaitBegin(device) else { return gone(name) }
+  let loop = ServiceLoop(device, agent, threads: agentThreads, limits: Patience.none) { end in
+    // What it started ends with it: nobody could ask about it any more.
+    agent.died(0, generation: 0)
+    exit(conclude(name, end))
+  }
   agent.start(loop)
-  loop.run()
-  return fail("/dev/vos/\(name) is gone")
+  return conclude(name, loop.run())
+}
+
+private func gone(_ name: String) -> Int32 { fail("/dev/vos/\(name) is gone") }
+
+/// The code that process 1 sees; it starts the daemon again, for the channel's next life.
+private let lifeEndedCode: Int32 = 3
+
+private func conclude(_ name: String, _ end: ServiceLoop.End) -> Int32 {
+  switch end {
+  case .stopped, .deviceGone: gone(name)
+  case .lifeEnded: fail("this life of channel \(name) is over", code: lifeEndedCode)
+  case .broken(let fault):
+    fail("channel \(name) was broken by its client: \(fault)", code: lifeEndedCode)
+  }
 }
 
 /// Threads of a file service at most: one polls, the others may wait for a disk.
@@ -74,25 +92,25 @@ private let forwarderThreads = 8
 private func serve(_ name: String, export: String?) -> Int32 {
   let (device, why) = ModuleService.open(name)
   guard let device else { return fail(why) }
+  guard ServiceLife.awaitBegin(device) else { return gone(name) }
   if device.info.carries & VOS_CARRIES_SOCKETS != 0 {
     guard let service = SocketService(region: device.region) else {
       return fail("cannot create an epoll")
     }
     // Who may have an ICMP datagram socket is the client's kernel to say; here our group may.
     Descriptor.write("0 0", to: "/proc/sys/net/ipv4/ping_group_range")
-    let loop = ServiceLoop(device, service)
+    let loop = ServiceLoop(device, service) { exit(conclude(name, $0)) }
     service.start { loop.post($0) }
-    loop.run()
+    return conclude(name, loop.run())
   } else if device.info.carries & VOS_CARRIES_FILES != 0 {
     guard let export else { return fail("serve \(name): the directory to export is missing") }
     guard let service = FuseService(region: device.region, export: export) else {
       return fail("cannot open the export \(export)")
     }
-    ServiceLoop(device, service, threads: fileThreads).run()
-  } else {
-    return fail("/dev/vos/\(name) carries neither sockets nor files")
+    let loop = ServiceLoop(device, service, threads: fileThreads) { exit(conclude(name, $0)) }
+    return conclude(name, loop.run())
   }
-  return fail("/dev/vos/\(name) is gone")
+  return fail("/dev/vos/\(name) carries neither sockets nor files")
 }
 
 private func forward(_ name: String, mount path: String) -> Int32 {

@@ -197,6 +197,7 @@ final class FileForwarder: @unchecked Sendable {
       switch ask(slot, data, life) {
       case .answered(let length): return finish(head, data, buffers, length)
       case .refused(let error): return refuse(head, error)
+      case .untouched: continue
       case .lost where Self.canRepeat(head.opcode) && !appends(head, buffers, count): continue
       case .lost: return refuse(head, Failure.inputOutput)
       }
@@ -228,14 +229,25 @@ final class FileForwarder: @unchecked Sendable {
   private enum Outcome {
     case answered(Int)
     case refused(Int)
+    /// The service died before it took the request.
+    case untouched
+    /// The service died, and the request may have been executed.
     case lost
   }
 
   private func ask(_ slot: Int, _ data: DataWindow, _ life: UInt32) -> Outcome {
-    let ticket = client.submit(Call(UInt16(VOS_CALL_FUSE), data: data), in: slot)
+    let call = Call(UInt16(VOS_CALL_FUSE), data: data)
+    let ticket = client.submit(call, in: slot)
     if client.mustRing { device.ring() }
-    let early = client.spin(ticket, policy) { sched_yield() }
-    guard let reply = early ?? sleep(ticket, life) else { return .lost }
+    if let reply = client.spin(ticket, policy, yield: { sched_yield() }) {
+      return outcome(reply, life)
+    }
+    return sleep(ticket, call, life)
+  }
+
+  private func outcome(_ reply: Reply, _ life: UInt32) -> Outcome {
+    // A slot that makes no sense once its life is over was made new with its channel.
+    if reply.isLost || (reply == .protocolError && device.serviceLife != life) { return .lost }
     // The service is allowed to say that it cannot carry the call, not that it did not answer.
     return reply.result < 0 ? .refused(Int(reply.result)) : .answered(Int(reply.dataLength))
   }
@@ -243,19 +255,25 @@ final class FileForwarder: @unchecked Sendable {
   /// Looks at most every millisecond once the service has woken us that often for nothing.
   private static let patienceWithWakes = 16
 
-  private func sleep(_ ticket: Ticket, _ life: UInt32) -> Reply? {
+  private func sleep(_ ticket: Ticket, _ call: Call, _ life: UInt32) -> Outcome {
     var wakes = 0
     while true {
-      if let reply = client.poll(ticket) { return reply }
-      guard device.serviceLife == life else { return client.withdraw(ticket) }
-      guard let state = client.announceWaiter(ticket) else {
-        // Neither waiting nor done: the service scribbled over the slot.
-        if client.poll(ticket) == nil { System.sleep(milliseconds: 1) }
-        continue
-      }
+      if let reply = client.poll(ticket) { return outcome(reply, life) }
+      guard device.serviceLife == life else { return giveUp(ticket, life) }
+      // Who changed what only we write may never answer it.
+      guard client.isIntact(ticket, call) else { return outcome(.protocolError, life) }
+      guard let state = client.announceWaiter(ticket) else { continue }
       wakes += 1
       if wakes > Self.patienceWithWakes { System.sleep(milliseconds: 1) }
       _ = device.wait(slot: ticket.slot, state: state, milliseconds: 500)
+    }
+  }
+
+  private func giveUp(_ ticket: Ticket, _ life: UInt32) -> Outcome {
+    switch client.withdraw(ticket) {
+    case .untouched: .untouched
+    case .lost: .lost
+    case .answered(let reply): outcome(reply, life)
     }
   }
 

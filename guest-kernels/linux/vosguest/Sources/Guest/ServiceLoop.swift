@@ -45,6 +45,17 @@ final class ServiceLoop: @unchecked Sendable {
     var queue: CallQueue<Request>
   }
 
+  /// Why a loop ended.
+  enum End: Equatable {
+    /// As asked.
+    case stopped
+    case deviceGone
+    /// The host has ended this life of the channel.
+    case lifeEnded
+    /// The channel is declared broken: the client did what the protocol does not allow.
+    case broken(ProtocolFault)
+  }
+
   let device: any ServiceDevice
   private let handler: any ServiceHandler
   private let lead = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -58,6 +69,11 @@ final class ServiceLoop: @unchecked Sendable {
   private var patience: Patience
   private var looks: UInt32 = 0
   private var lastBeat: UInt64 = 0
+  private var watch: ChannelWatch?
+  private var end = End.stopped
+  private let isConcluding = Atomic<Bool>(false)
+  private let isConcluded = Atomic<Bool>(false)
+  private let lifeOver: @Sendable (End) -> Void
   private let threads: Int
   private let idleSeconds: Int
 
@@ -65,10 +81,14 @@ final class ServiceLoop: @unchecked Sendable {
   ///   - threads: most threads, of which one polls; with 1 that one executes all calls.
   ///   - idleSeconds: after so long a thread that has nothing to do ends.
   ///   - limits: how long it may look for work before it sleeps.
+  ///   - lifeOver: to end the process when this life of the channel is over, from any thread: the
+  ///     others may hang in calls.
   init(
     _ device: any ServiceDevice, _ handler: any ServiceHandler, threads: Int = 1,
-    idleSeconds: Int = 10, limits: WaitPolicy.Limits = Patience.limits()
+    idleSeconds: Int = 10, limits: WaitPolicy.Limits = Patience.limits(),
+    lifeOver: @escaping @Sendable (End) -> Void = { _ in }
   ) {
+    self.lifeOver = lifeOver
     self.device = device
     self.handler = handler
     self.threads = threads
@@ -83,9 +103,17 @@ final class ServiceLoop: @unchecked Sendable {
     unsafe pthread_mutex_init(lead, nil)
   }
 
-  /// Announces readiness and serves until `stop` or until the device is gone.
-  func run() {
+  /// Announces readiness and serves until `stop`, until the device is gone, or until this life of
+  /// the channel is over. After the last, calls may still be under way, and the process must end.
+  @discardableResult
+  func run() -> End {
+    watch = ChannelWatch(
+      region: device.region, side: .service, milliseconds: System.milliseconds())
+    guard watch != nil else { return .lifeEnded }
     let page = device.region.page(of: .service)
+    // What a predecessor took and did not answer is answered before anybody hears of us.
+    upkeep()
+    port.answerOrphans(refused: postCompletion)
     page.announce(.ready, generation: device.region.generation(of: .service))
     device.ring(VOS_PEER_CLIENT)
     device.ring(VOS_PEER_HOST)
@@ -93,17 +121,19 @@ final class ServiceLoop: @unchecked Sendable {
     // SAFETY: `lead` is initialized, and this thread does not hold it.
     unsafe pthread_mutex_lock(lead)
     serve()
-    while running.load(ordering: .acquiring) > 0 { System.sleep(milliseconds: 1) }
+    while running.load(ordering: .acquiring) > 0, !isConcluded.load(ordering: .acquiring) {
+      System.sleep(milliseconds: 1)
+    }
+    if isConcluded.load(ordering: .acquiring) { return end }
     page.announce(.stopping, generation: page.generation)
+    return end
   }
 
   func stop() { stopping.store(true, ordering: .releasing) }
 
   /// Answers a request, from any thread, and wakes a caller that sleeps.
   func finish(_ request: Request, _ reply: Reply) {
-    if completer.complete(request, reply) {
-      post(.completion(slice: UInt32(request.slice), slot: UInt32(request.slot)))
-    }
+    if completer.complete(request, reply) { postCompletion(request.slice, request.slot) }
   }
 
   /// The window of a request that is not answered yet.
@@ -129,12 +159,24 @@ final class ServiceLoop: @unchecked Sendable {
           execute(request)
         }
       } else if !rest() {
+        end = .deviceGone
         stop()
       }
     }
     // SAFETY: this thread holds `lead`: it was called with it.
     unsafe pthread_mutex_unlock(lead)
+    conclude()
     running.subtract(1, ordering: .releasing)
+  }
+
+  private var isLifeOver: Bool { end != .stopped && end != .deviceGone }
+
+  /// What the last leader does when the channel's life is over, while others may hang in calls.
+  private func conclude() {
+    guard isLifeOver, !isConcluding.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    if case .broken = end, let watch { ServiceLife.declareBroken(device, watch) }
+    isConcluded.store(true, ordering: .releasing)
+    lifeOver(end)
   }
 
   /// What becomes of a call that may block.
@@ -224,9 +266,11 @@ final class ServiceLoop: @unchecked Sendable {
   private func nextRequest() -> Request? {
     looks &+= 1
     if looks % Self.tableInterval == 1 { upkeep() }
-    return port.next { slice, slot in
-      self.post(.completion(slice: UInt32(slice), slot: UInt32(slot)))
-    }
+    return port.next(refused: postCompletion)
+  }
+
+  private func postCompletion(_ slice: Int, _ slot: Int) {
+    post(.completion(slice: UInt32(slice), slot: UInt32(slot)))
   }
 
   private func execute(_ request: Request) {
@@ -264,6 +308,7 @@ final class ServiceLoop: @unchecked Sendable {
     if now &- lastBeat >= Self.beatMilliseconds {
       lastBeat = now
       device.region.page(of: .service).beat()
+      judge(now)
     }
     while let change = port.nextChange() {
       switch change {
@@ -274,6 +319,20 @@ final class ServiceLoop: @unchecked Sendable {
       }
     }
     if !dying.isEmpty { bury() }
+  }
+
+  /// Whether this life of the channel goes on.
+  private func judge(_ now: UInt64) {
+    if let fault = events.withLock({ $0.fault }) {
+      end = .broken(fault)
+    } else {
+      switch watch?.look(milliseconds: now) {
+      case .sound, nil: return
+      case .ended: end = .lifeEnded
+      case .broken(let fault): end = .broken(fault)
+      }
+    }
+    stop()
   }
 
   /// Releases dead slices of which no call is under way any more; a call that was may have made
