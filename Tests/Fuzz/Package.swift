@@ -33,7 +33,7 @@ let subjects: [Target] = [
 /// What the fuzzers share, and what stands in for a kernel.
 let help: [Target] = [
   .target(name: "CFuzz", cSettings: c),
-  // The kernel module's reader of superblocks, with what it needs of a kernel.
+  // The kernel module's own files for superblocks, slices, calls and events, and a kernel that is none.
   .target(
     name: "CModule", dependencies: ["CFuzz"],
     cSettings: c + [.headerSearchPath("."), .unsafeFlags(["-Wno-unused-function"])]),
@@ -61,6 +61,7 @@ let package = Package(
   dependencies: [.package(url: "https://github.com/jpsim/Yams", from: "6.2.0")],
   targets: subjects + help + [
     fuzzer("superblock", "CModule", "CVosABI", "Channel"),
+    fuzzer("module", "CModule", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("slots", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("replies", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("sockets", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),

@@ -236,6 +236,25 @@ static bool vos_request_spin(struct vos_request *request)
 	return false;
 }
 
+/*
+ * What only we write has changed: the slot's word, or the limit below which the
+ * service looks. Nobody might ever answer.
+ */
+static void vos_request_check(struct vos_request *request)
+{
+	struct vos_device *dev = request->dev;
+	u32 word = READ_ONCE(vos_slot(dev, 0, request->slot)->state);
+	u32 limit = READ_ONCE(vos_slice_header(dev, 0)->slot_limit);
+
+	if (vos_request_settled(request))
+		return;
+	if ((word & ~VOS_SLOT_WAITER) !=
+	    vos_word(VOS_SLOT_SUBMITTED, dev->slots[request->slot].sequence))
+		vos_peer_broken(dev, "slot state", word);
+	else if (limit != dev->slot_limit)
+		vos_peer_broken(dev, "slot limit", limit);
+}
+
 /* 0 or -ERESTARTSYS. */
 static int vos_request_sleep(struct vos_request *request)
 {
@@ -256,6 +275,8 @@ static int vos_request_sleep(struct vos_request *request)
 		ret = wait_event_killable_timeout(mine->waiters,
 						  vos_request_settled(request),
 						  VOS_LOOK_INTERVAL);
+		if (ret == 0)
+			vos_request_check(request);
 	} while (ret == 0 && READ_ONCE(dev->up) && !READ_ONCE(dev->broken));
 	return ret < 0 ? ret : 0;
 }

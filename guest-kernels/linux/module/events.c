@@ -81,6 +81,10 @@ static void vos_events_drain(struct vos_device *dev, u32 budget)
 	bool all;
 
 	spin_lock_irqsave(&dev->event_lock, flags);
+	if (READ_ONCE(dev->left)) {
+		spin_unlock_irqrestore(&dev->event_lock, flags);
+		return;
+	}
 	all = vos_events_take(dev, budget);
 	overflow = READ_ONCE(vos_service_page(dev)->event_overflow);
 	if (overflow != dev->overflow_seen) {

@@ -144,9 +144,9 @@ void vos_side_init(struct vos_device *dev)
 	struct vos_side_page *page = vos_own_page(dev);
 	bool client = dev->role == VOS_PEER_CLIENT;
 
-	WRITE_ONCE(page->generation,
-		   READ_ONCE(*(client ? &block->client_generation :
-				       &block->service_generation)));
+	dev->generation = READ_ONCE(*(client ? &block->client_generation :
+					       &block->service_generation));
+	WRITE_ONCE(page->generation, dev->generation);
 	WRITE_ONCE(page->abi_version, VOS_ABI_VERSION);
 	vos_side_state(dev, VOS_SIDE_DRIVER);
 	if (client) {
@@ -162,8 +162,10 @@ void vos_side_init(struct vos_device *dev)
 struct vos_peer_view {
 	u32 generation;
 	u32 lives;
+	u32 state;
 	bool serving;
 	bool stopping;
+	bool broken; /* it says that we broke the protocol, or what nobody says */
 };
 
 /* Each word is read once; together they may be torn, and the watch looks again. */
@@ -172,16 +174,23 @@ static struct vos_peer_view vos_peer_look(struct vos_device *dev)
 	struct vos_side_page *page = vos_service_page(dev);
 	struct vos_superblock *block = vos_superblock(dev);
 	struct vos_peer_view view;
-	u32 state = smp_load_acquire(&page->state);
 	bool alive = READ_ONCE(block->service_life) == VOS_LIFE_ALIVE;
 
+	view.state = smp_load_acquire(&page->state);
 	view.generation = READ_ONCE(block->service_generation);
 	view.lives = READ_ONCE(page->lives);
 	/* A page left behind by an earlier life says READY too. */
 	alive = alive && READ_ONCE(page->generation) == view.generation;
-	view.stopping = alive && state == VOS_SIDE_STOPPING;
-	view.serving = alive && (state == VOS_SIDE_READY || view.stopping);
+	view.stopping = alive && view.state == VOS_SIDE_STOPPING;
+	view.serving = alive && (view.state == VOS_SIDE_READY || view.stopping);
+	view.broken = alive && view.state >= VOS_SIDE_BROKEN;
 	return view;
+}
+
+/* The host has ended our life of the channel: both sides let go of it. */
+static bool vos_life_failed(struct vos_device *dev)
+{
+	return READ_ONCE(vos_superblock(dev)->client_life) == VOS_LIFE_FAILED;
 }
 
 /* Cheap, any context: is there something for the watch to do? */
@@ -189,6 +198,12 @@ bool vos_peer_changed(struct vos_device *dev)
 {
 	struct vos_peer_view view = vos_peer_look(dev);
 
+	if (READ_ONCE(dev->left))
+		return READ_ONCE(vos_superblock(dev)->client_life) ==
+		       VOS_LIFE_ALIVE;
+	if (vos_life_failed(dev) ||
+	    (view.broken && !READ_ONCE(dev->broken)))
+		return true;
 	if (READ_ONCE(dev->up) != (view.serving && !READ_ONCE(dev->broken)))
 		return true;
 	return view.generation != READ_ONCE(dev->peer_generation) ||
@@ -238,6 +253,8 @@ static void vos_peer_update(struct vos_device *dev)
 		     view.lives != dev->peer_lives;
 
 	WRITE_ONCE(dev->stopping, view.stopping);
+	if (view.broken && !dev->broken)
+		vos_peer_broken(dev, "page state", view.state);
 	if (dev->up && (!view.serving || other || dev->broken))
 		vos_peer_lost(dev);
 	/* One that broke the protocol is not heard again in this life. */
@@ -246,16 +263,83 @@ static void vos_peer_update(struct vos_device *dev)
 		vos_peer_found(dev, view);
 }
 
+/*
+ * Says that we hold nothing of the channel any more, in whatever life the host
+ * counts now; again and again, for the host may make the page blank meanwhile.
+ */
+static void vos_life_leave(struct vos_device *dev)
+{
+	struct vos_side_page *page = vos_client_page(dev);
+	u32 generation = READ_ONCE(vos_superblock(dev)->client_generation);
+	bool told = READ_ONCE(page->state) == VOS_SIDE_ABSENT &&
+		    READ_ONCE(page->generation) == generation;
+
+	WRITE_ONCE(page->generation, generation);
+	vos_side_state(dev, VOS_SIDE_ABSENT);
+	if (!told)
+		vos_ring(dev, VOS_PEER_HOST);
+}
+
+/* slices_lock and state_lock held. Everybody who waits is told. */
+static void vos_life_end(struct vos_device *dev)
+{
+	pr_notice_ratelimited("vos: %s: this life of the channel is over\n",
+			      dev->geometry.name);
+	if (dev->up)
+		vos_peer_lost(dev);
+	WRITE_ONCE(dev->left, true);
+}
+
+/* slices_lock and state_lock held. The region is all zero but the superblock. */
+static void vos_life_begin(struct vos_device *dev)
+{
+	unsigned long flags;
+
+	vos_slices_renew(dev);
+	spin_lock_irqsave(&dev->event_lock, flags);
+	vos_side_init(dev);
+	WRITE_ONCE(dev->broken, false);
+	WRITE_ONCE(dev->left, false);
+	spin_unlock_irqrestore(&dev->event_lock, flags);
+	pr_notice_ratelimited("vos: %s: the channel was made new\n",
+			      dev->geometry.name);
+	vos_ring(dev, VOS_PEER_SERVICE);
+}
+
+/* Life before generation: the host writes them in the other order. */
+static void vos_life_update(struct vos_device *dev)
+{
+	struct vos_superblock *block = vos_superblock(dev);
+	u32 life = smp_load_acquire(&block->client_life);
+
+	if (!dev->left && life == VOS_LIFE_FAILED)
+		vos_life_end(dev);
+	if (!dev->left)
+		return;
+	if (life == VOS_LIFE_ALIVE &&
+	    READ_ONCE(block->client_generation) != dev->generation)
+		vos_life_begin(dev);
+	else
+		vos_life_leave(dev);
+}
+
 static void vos_watch(struct work_struct *work)
 {
 	struct vos_device *dev = container_of(to_delayed_work(work),
 					      struct vos_device, watch);
 	struct vos_side_page *page = vos_client_page(dev);
 
+	mutex_lock(&dev->slices_lock);
 	mutex_lock(&dev->state_lock);
+	if (!dev->gone)
+		vos_life_update(dev);
+	mutex_unlock(&dev->slices_lock);
 	if (!dev->gone) {
-		vos_peer_update(dev);
-		WRITE_ONCE(page->heartbeat, READ_ONCE(page->heartbeat) + 1);
+		if (!dev->left) {
+			vos_peer_update(dev);
+			WRITE_ONCE(page->heartbeat,
+				   READ_ONCE(page->heartbeat) + 1);
+		}
 		queue_delayed_work(vos_workqueue, &dev->watch, VOS_WATCH_INTERVAL);
 	}
 	mutex_unlock(&dev->state_lock);
@@ -274,13 +358,19 @@ void vos_watch_now(struct vos_device *dev)
 		mod_delayed_work(vos_workqueue, &dev->watch, 0);
 }
 
-/* Any context: the peer wrote what it must not; trust it no more in this life. */
+/*
+ * Any context: the peer wrote what it must not; trust it no more in this life.
+ * The host, which is told, ends it and makes the channel new.
+ */
 void vos_peer_broken(struct vos_device *dev, const char *what, u64 value)
 {
+	if (READ_ONCE(dev->left) || xchg(&dev->broken, true))
+		return;
 	pr_warn_ratelimited("vos: %s: service broke the protocol: %s 0x%llx\n",
 			    dev->geometry.name, what, value);
-	WRITE_ONCE(dev->broken, true);
 	vos_side_state(dev, VOS_SIDE_BROKEN);
+	vos_ring(dev, VOS_PEER_SERVICE);
+	vos_ring(dev, VOS_PEER_HOST);
 	vos_watch_now(dev);
 }
 

@@ -29,8 +29,15 @@ static void vos_slice_zero(struct vos_device *dev, u32 slice)
 static void vos_slice_publish(struct vos_device *dev, u32 slice, u32 state)
 {
 	struct vos_slice_entry *entry = vos_slice_entry(dev, slice);
+	struct vos_slice *s = &dev->slices[slice];
 
-	WRITE_ONCE(entry->generation, dev->slices[slice].generation);
+	/* In a channel that is to be made new nothing is said; then, all of it. */
+	if (dev->left)
+		return;
+	WRITE_ONCE(entry->pid, s->pid);
+	WRITE_ONCE(entry->uid, s->uid);
+	WRITE_ONCE(entry->gid, s->gid);
+	WRITE_ONCE(entry->generation, s->generation);
 	smp_store_release(&entry->state, state);
 }
 
@@ -44,20 +51,26 @@ static void vos_slice_forget(struct vos_device *dev, u32 slice)
 	vos_slice_publish(dev, slice, VOS_SLICE_FREE);
 }
 
+/* Slice 0's slots go on with their sequence numbers, and are free. */
+static void vos_slice0_free_slots(struct vos_device *dev)
+{
+	u32 i;
+
+	for (i = 0; i < dev->geometry.slot_count; i++)
+		WRITE_ONCE(vos_slot(dev, 0, i)->state, VOS_SLOT_FREE |
+			   dev->slots[i].sequence << VOS_SLOT_SEQUENCE_SHIFT);
+	WRITE_ONCE(vos_slice_header(dev, 0)->slot_limit, dev->slot_limit);
+}
+
 /* Slice 0 keeps its slots' sequence numbers: the service has seen them. */
 static void vos_slice0_init(struct vos_device *dev)
 {
 	struct vos_slice *s = &dev->slices[0];
 	u32 i;
 
-	for (i = 0; i < dev->geometry.slot_count; i++) {
-		struct vos_slot *slot = vos_slot(dev, 0, i);
-
-		dev->slots[i].sequence =
-			READ_ONCE(slot->state) >> VOS_SLOT_SEQUENCE_SHIFT;
-		WRITE_ONCE(slot->state, VOS_SLOT_FREE |
-			   dev->slots[i].sequence << VOS_SLOT_SEQUENCE_SHIFT);
-	}
+	for (i = 0; i < dev->geometry.slot_count; i++)
+		dev->slots[i].sequence = READ_ONCE(vos_slot(dev, 0, i)->state) >>
+					 VOS_SLOT_SEQUENCE_SHIFT;
 	dev->buffer_bytes = round_down(dev->geometry.arena_bytes /
 				       dev->geometry.slot_count, PAGE_SIZE);
 	dev->slot_limit = dev->geometry.slot_count;
@@ -65,7 +78,7 @@ static void vos_slice0_init(struct vos_device *dev)
 		dev->buffer_bytes = PAGE_SIZE;
 		dev->slot_limit = dev->geometry.arena_bytes / PAGE_SIZE;
 	}
-	WRITE_ONCE(vos_slice_header(dev, 0)->slot_limit, dev->slot_limit);
+	vos_slice0_free_slots(dev);
 	s->life = VOS_SLICE_IS_LIVE;
 	s->generation++;
 	vos_slice_publish(dev, 0, VOS_SLICE_LIVE);
@@ -87,6 +100,31 @@ int vos_slices_init(struct vos_device *dev)
 	return 0;
 }
 
+/*
+ * slices_lock held. The region was made new: the table is written anew, with
+ * generations of which nobody holds anything. Processes keep their slices; the
+ * service is to look at all slots of them, for they do not say again which.
+ */
+void vos_slices_renew(struct vos_device *dev)
+{
+	u32 i;
+
+	dev->left = false;
+	vos_slice0_free_slots(dev);
+	for (i = 0; i < dev->geometry.slice_count; i++) {
+		struct vos_slice *s = &dev->slices[i];
+
+		s->generation++;
+		if (s->life == VOS_SLICE_IS_DYING)
+			s->life = VOS_SLICE_IS_FREE;
+		if (i && s->life == VOS_SLICE_IS_LIVE)
+			WRITE_ONCE(vos_slice_header(dev, i)->slot_limit,
+				   dev->geometry.slot_count);
+		vos_slice_publish(dev, i, s->life == VOS_SLICE_IS_LIVE ?
+					  VOS_SLICE_LIVE : VOS_SLICE_FREE);
+	}
+}
+
 void vos_slices_free(struct vos_device *dev)
 {
 	kvfree(dev->slices);
@@ -106,7 +144,8 @@ static bool vos_slice_reap(struct vos_device *dev, u32 slice)
 {
 	struct vos_slice *s = &dev->slices[slice];
 
-	if (s->life != VOS_SLICE_IS_DYING || !vos_slice_released(dev, slice))
+	if (dev->left || s->life != VOS_SLICE_IS_DYING ||
+	    !vos_slice_released(dev, slice))
 		return false;
 	s->life = VOS_SLICE_IS_FREE;
 	vos_slice_publish(dev, slice, VOS_SLICE_FREE);
@@ -127,16 +166,15 @@ void vos_slices_reap(struct vos_device *dev)
 
 static void vos_slice_give_out(struct vos_device *dev, u32 slice)
 {
-	struct vos_slice_entry *entry = vos_slice_entry(dev, slice);
 	struct vos_slice *s = &dev->slices[slice];
 
 	vos_slice_zero(dev, slice);
 	s->life = VOS_SLICE_IS_LIVE;
 	s->generation++;
 	s->owner = get_pid(task_tgid(current));
-	WRITE_ONCE(entry->pid, task_tgid_nr(current));
-	WRITE_ONCE(entry->uid, from_kuid_munged(&init_user_ns, current_uid()));
-	WRITE_ONCE(entry->gid, from_kgid_munged(&init_user_ns, current_gid()));
+	s->pid = task_tgid_nr(current);
+	s->uid = from_kuid_munged(&init_user_ns, current_uid());
+	s->gid = from_kgid_munged(&init_user_ns, current_gid());
 	vos_slice_publish(dev, slice, VOS_SLICE_LIVE);
 }
 
@@ -146,6 +184,8 @@ static int vos_slice_find(struct vos_device *dev)
 	int found = -EAGAIN;
 	u32 i;
 
+	if (dev->left)
+		return -EAGAIN;
 	for (i = dev->geometry.slice_count - 1; i >= 1; i--) {
 		if (dev->slices[i].owner == task_tgid(current))
 			return -EALREADY;
@@ -192,8 +232,11 @@ void vos_slice_give_back(struct vos_device *dev, u32 slice)
 	mutex_lock(&dev->slices_lock);
 	vos_slice_read_counters(dev, slice, &dev->dead_fast_calls,
 				&dev->dead_fallback_calls);
-	vos_slice_header(dev, 0)->dead_fast_calls = dev->dead_fast_calls;
-	vos_slice_header(dev, 0)->dead_fallback_calls = dev->dead_fallback_calls;
+	if (!dev->left) {
+		vos_slice_header(dev, 0)->dead_fast_calls = dev->dead_fast_calls;
+		vos_slice_header(dev, 0)->dead_fallback_calls =
+			dev->dead_fallback_calls;
+	}
 	put_pid(s->owner);
 	s->owner = NULL;
 	s->peer_generation = READ_ONCE(dev->peer_generation);

@@ -51,6 +51,7 @@ struct vos_slice {
 	u32 peer_generation; /* the service's, when the slice began to die */
 	struct pid *owner;
 	atomic_t completions; /* counted for VOS_WAIT_ANY */
+	u32 pid, uid, gid; /* as in the slice's entry */
 	wait_queue_head_t waiters;
 };
 
@@ -87,6 +88,8 @@ struct vos_device {
 	bool stopping; /* the service takes no new calls */
 	bool gone;     /* our own device is being removed */
 	bool broken;   /* we saw the peer break the protocol */
+	bool left;     /* the host ended our life of the channel; also under slices_lock */
+	u32 generation; /* our life's, as the host counts */
 	u32 peer_generation;
 	u32 peer_lives;
 	atomic_t epoch; /* goes up each time the service is lost */
@@ -189,6 +192,7 @@ void vos_device_gone(struct vos_device *dev);
 /* slices.c */
 int vos_slices_init(struct vos_device *dev);
 void vos_slices_free(struct vos_device *dev);
+void vos_slices_renew(struct vos_device *dev);
 int vos_slice_take(struct vos_device *dev, u32 *slice);
 void vos_slice_give_back(struct vos_device *dev, u32 slice);
 bool vos_slice_is_mine(struct vos_device *dev, u32 slice);

@@ -1,0 +1,1 @@
+../../../../guest-kernels/linux/module/slices.c
