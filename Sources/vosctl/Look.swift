@@ -53,7 +53,19 @@ struct PsCommand: ParsableCommand {
     for line in table(rows) { Terminal.print(line) }
     for domain in status.domains {
       if let reason = domain.reason { Terminal.print("\(domain.name): \(reason)") }
+      for channel in domain.channels {
+        if let note = note(on: channel) { Terminal.print("\(domain.name): \(note)") }
+      }
     }
+  }
+
+  private func note(on channel: SystemStatus.ChannelStatus) -> String? {
+    if channel.state == "broken" {
+      return "channel \(channel.name) is broken: client \(channel.clientState), "
+        + "service \(channel.serviceState)"
+    }
+    let times = channel.renewals == 1 ? "once" : "\(channel.renewals) times"
+    return channel.renewals == 0 ? nil : "channel \(channel.name) was broken and made new \(times)"
   }
 
   private func row(_ domain: SystemStatus.DomainStatus) -> [String] {

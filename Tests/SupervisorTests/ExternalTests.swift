@@ -123,6 +123,13 @@ private final class Client {
     if let bell = bells[Int64(VOS_PEER_HOST)] { write(bell, &one, 8) }
   }
 
+  /// How often `peer` was rung since the last question.
+  func rings(of peer: UInt32) -> UInt64 {
+    var count: UInt64 = 0
+    if let bell = bells[Int64(peer)] { read(bell, &count, 8) }
+    return count
+  }
+
   /// Connects and takes what the server says; fewer numbers than six if it hangs up.
   init(_ path: String) throws {
     socket = MessageSocket(owning: try UnixSocket.connect(path))
@@ -201,6 +208,124 @@ struct ExternalDomainTests {
     #expect(region.life(of: .service) == .absent)
     #expect(region.page(of: .service).state == .absent)
     #expect((try? control.socket.receive(maximum: 8)) ?? nil == nil)
+    #expect(try programs.vosctl("down").code == 0)
+    try programs.expectClean()
+  }
+
+  /// Both ends of the files channel in the hands of the test.
+  private func bothEnds(_ programs: Programs) throws -> (client: Client, service: Client) {
+    try programs.scratch.write(
+      "external.yaml",
+      Self.manifest.replacing(
+        "primary: {kernel: kernel, memory: 64MiB}", with: "primary: {monitor: external}"))
+    #expect(try programs.up("external").code == 0)
+    let ends = try programs.status().domains.map { domain in
+      try Client(#require(domain.external?.sockets.first { $0.channel == "other" }).path)
+    }
+    return (ends[0], ends[1])
+  }
+
+  private func channel(_ programs: Programs) throws -> SystemStatus.ChannelStatus {
+    try #require(try programs.status().domains.first?.channels.first)
+  }
+
+  @Test func aBrokenChannelIsMadeNewWhenBothSidesHaveLetGo() throws {
+    let programs = try Programs()
+    let (client, service) = try bothEnds(programs)
+    let region = try #require(client.region)
+    region.page(of: .client).announce(.ready, generation: 1)
+    region.page(of: .service).announce(.ready, generation: 1)
+    region.publish(SliceEntry(state: .live, generation: 1), slice: 0)
+    #expect(try channel(programs).state == "sound")
+    _ = service.rings(of: VOS_PEER_SERVICE)
+    // The client has seen something impossible.
+    let watch = try #require(ChannelWatch(region: region, side: .client, milliseconds: 0))
+    watch.declareBroken()
+    client.ringHost()
+    try programs.wait("both lives to be failed") {
+      region.life(of: .client) == .failed && region.life(of: .service) == .failed
+    }
+    #expect(service.rings(of: VOS_PEER_SERVICE) > 0, "the other side is told")
+    #expect(try channel(programs).state == "broken")
+    #expect(try programs.vosctl("ps").output.contains("primary: channel other is broken"))
+    region.leave(.client)
+    client.ringHost()
+    #expect(try channel(programs).state == "broken", "one side still has it")
+    #expect(region.sliceEntry(0).state == .live)
+    region.leave(.service)
+    service.ringHost()
+    try programs.wait("the new life") { region.life(of: .client) == .alive }
+    #expect(region.generation(of: .client) == 2 && region.generation(of: .service) == 2)
+    #expect(region.sliceEntry(0) == SliceEntry(state: .free, generation: 0))
+    #expect(region.page(of: .service).state == .absent)
+    #expect(try channel(programs).state == "sound")
+    #expect(try channel(programs).renewals == 1)
+    #expect(try programs.vosctl("ps").output.contains("channel other was broken and made new once"))
+    #expect(try programs.vosctl("down").code == 0)
+    try programs.expectClean()
+  }
+
+  /// A side that does not let go holds the channel until its domain ends.
+  @Test func aDomainThatEndsHasLetGo() throws {
+    let programs = try Programs()
+    var ends: (client: Client, service: Client)? = try bothEnds(programs)
+    let region = try #require(ends?.client.region)
+    region.page(of: .service).announce(.broken, generation: 1)
+    ends?.service.ringHost()
+    try programs.wait("the failure") { region.life(of: .client) == .failed }
+    region.leave(.client)
+    ends?.client.ringHost()
+    #expect(try channel(programs).state == "broken")
+    // The word ends the service's life; its page is spoken for by the host.
+    try ends?.service.socket.send([1])
+    try programs.wait("the new life") { region.life(of: .client) == .alive }
+    #expect(region.generation(of: .client) == 2)
+    #expect(region.life(of: .service) == .absent)
+    // A word of an earlier life breaks nothing.
+    region.page(of: .client).announce(.broken, generation: 1)
+    ends?.client.ringHost()
+    #expect(try channel(programs).state == "sound")
+    ends = nil
+    #expect(try programs.vosctl("down").code == 0)
+    try programs.expectClean()
+  }
+
+  /// The host is a control channel's client: its calls end, and the agent's next life is served.
+  @Test func aBrokenControlChannelIsMadeNew() throws {
+    let programs = try start()
+    let sockets = try #require(try programs.other().external?.sockets)
+    let control = try Client(sockets[0].path)
+    let region = try #require(control.region)
+    region.page(of: .service).announce(.ready, generation: 1)
+    control.ringHost()
+    try programs.wait("ready") { try programs.other().state == "ready" }
+    let exec = try programs.start(["exec", "other", "--", "true"])
+    var port = ServicePort(region: region)
+    try programs.wait("the call") {
+      while port.nextChange() != nil {}
+      return port.next() != nil
+    }
+    region.page(of: .service).announce(.broken, generation: 1)
+    control.ringHost()
+    #expect(programs.finish(exec).code != 0, "a call in flight ends with an error")
+    region.leave(.service)
+    control.ringHost()
+    try programs.wait("the new life") { region.life(of: .service) == .alive }
+    #expect(region.generation(of: .service) == 2)
+    #expect(region.sliceEntry(0) == SliceEntry(state: .live, generation: 2))
+    #expect(region.page(of: .client).state == .ready)
+    // The next agent serves.
+    region.page(of: .service).announce(.ready, generation: 2)
+    let again = try programs.start(["exec", "other", "--", "true"])
+    var next = ServicePort(region: region)
+    try programs.wait("another call") {
+      while next.nextChange() != nil {}
+      guard let request = next.next() else { return false }
+      #expect(UInt32(request.call.number) == VOS_CALL_EXEC)
+      return !next.complete(request, Reply(result: -2)) || true
+    }
+    control.ringHost()
+    #expect(programs.finish(again).code == 127)
     #expect(try programs.vosctl("down").code == 0)
     try programs.expectClean()
   }

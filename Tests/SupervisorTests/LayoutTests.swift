@@ -90,11 +90,14 @@ private func layout() throws -> SystemLayout {
       superblockAt: UnsafeRawPointer(channel.mapping.baseAddress),
       byteCount: channel.mapping.byteCount)
     #expect(read == plan.geometry)
-    channel.announce(.service, life: .alive, generation: 2)
+    channel.begin(.service)
     #expect(channel.view.life(of: .service) == .alive)
+    #expect(channel.view.generation(of: .service) == 1)
+    channel.view.page(of: .service).announce(.ready, generation: 1)
+    channel.end(.service, as: .failed)
+    #expect(channel.view.life(of: .service) == .failed)
+    channel.begin(.service)
     #expect(channel.view.generation(of: .service) == 2)
-    channel.view.page(of: .service).announce(.ready, generation: 2)
-    channel.forget(.service)
     #expect(channel.view.page(of: .service).state == .absent)
   }
 

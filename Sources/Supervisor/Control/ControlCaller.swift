@@ -23,6 +23,8 @@ final class ControlCaller {
     client = SliceClient(region: channel.view, slice: 0)
   }
 
+  func isOn(_ channel: ChannelResources) -> Bool { self.channel === channel }
+
   /// Bytes that one call may carry each way.
   var windowBytes: Int { channel.plan.geometry.arenaBytes / channel.plan.geometry.slotCount }
 

@@ -165,6 +165,7 @@ public final class Daemon {
       if case .booting = domain.life.state { due.append(now + Self.pollInterval) }
       if domain.control.isWaiting { due.append(now + Self.pollInterval) }
     }
+    due += channels.compactMap { $0.life.nextLook(at: now) }
     for client in clients.values {
       switch client.role {
       case .new: due.append(client.since + ClientConnection.requestTimeout)
@@ -190,6 +191,7 @@ public final class Daemon {
   /// What is done each turn, whatever woke us.
   private func tick() {
     let now = EventLoop.now()
+    for channel in channels { look(at: channel, now) }
     for domain in domains {
       lookAtChannel(of: domain)
       domain.control.poll()

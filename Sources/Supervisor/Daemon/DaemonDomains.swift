@@ -247,7 +247,7 @@ extension Daemon {
 
   private func announce(_ domain: DomainRuntime, _ life: SideLife) {
     for port in domain.plan.ports where channels.indices.contains(port.channel) {
-      channels[port.channel].announce(port.side, life: life, generation: domain.life.generation)
+      channels[port.channel].end(port.side, as: life)
     }
   }
 }

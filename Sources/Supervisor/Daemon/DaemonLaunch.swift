@@ -8,10 +8,7 @@ import LinuxSystem
 /// Starting one life of a domain: everything its monitor needs is opened here and handed over.
 extension Daemon {
   func launch(_ domain: DomainRuntime, _ generation: UInt32) throws(DeviceProblem) {
-    for port in domain.plan.ports {
-      channels[port.channel].forget(port.side)
-      channels[port.channel].announce(port.side, life: .alive, generation: generation)
-    }
+    for port in domain.plan.ports { channels[port.channel].begin(port.side) }
     // Holds our copies until the monitor has its own.
     let hold = DescriptorBag()
     let console = try asProblem(UnixSocket.pair)

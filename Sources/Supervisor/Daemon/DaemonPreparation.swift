@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CVosABI
 import Glibc
 import LinuxSystem
 import Manifest
@@ -112,19 +113,21 @@ extension Daemon {
           "channel \"\(plan.name)\" of domain \"\(plan.service)\" cannot be made: \(error)")
       }
     }
+    // Whoever declares a channel broken, or lets go of it, rings us.
+    for channel in channels {
+      let peers = channel.plan.client == nil ? [VOS_PEER_CLIENT, VOS_PEER_HOST] : [VOS_PEER_HOST]
+      try asProblem { () throws(SystemCallError) in
+        for peer in peers {
+          _ = try loop.watch(channel.bell(peer)) { _ in channel.takeRings() }
+        }
+      }
+    }
     for plan in layout.domains {
       guard let port = plan.ports.first else { continue }
       let control = channels[port.channel]
       let domain = DomainRuntime(
         plan: plan, limits: options.limits, control: ControlCaller(control))
       domains.append(domain)
-      do throws(SystemCallError) {
-        for peer in [UInt32(0), 2] {
-          _ = try loop.watch(control.bell(peer)) { _ in control.takeRings() }
-        }
-      } catch {
-        throw DeviceProblem(error.sentence)
-      }
       if plan.domain.monitor == .external { try openEnds(of: domain) }
     }
   }

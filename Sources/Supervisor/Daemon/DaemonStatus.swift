@@ -64,6 +64,7 @@ extension Daemon {
       let counters = channel.counters()
       return SystemStatus.ChannelStatus(
         name: channel.plan.name, service: channel.plan.service,
+        state: channel.life.isSound ? "sound" : "broken", renewals: channel.life.renewals,
         clientState: "\(channel.view.page(of: .client).state)",
         serviceState: "\(channel.view.page(of: .service).state)",
         fastCalls: counters.fast, fallbackCalls: counters.fallback, kernelCalls: counters.kernel)

@@ -114,10 +114,7 @@ extension Daemon {
     domain.bootSeconds = nil
     let process = domain.external?.process?.pid ?? 0
     log.info("domain \(domain.name): process \(process) joined, generation \(generation)")
-    for port in domain.plan.ports {
-      channels[port.channel].forget(port.side)
-      channels[port.channel].announce(port.side, life: .alive, generation: generation)
-    }
+    for port in domain.plan.ports { channels[port.channel].begin(port.side) }
   }
 
   /// Hangs up on the domain's QEMU and speaks for its sides, which cannot any more.

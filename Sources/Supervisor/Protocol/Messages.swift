@@ -163,6 +163,10 @@ public struct SystemStatus: Codable, Equatable, Sendable {
   public struct ChannelStatus: Codable, Equatable, Sendable {
     public var name: String
     public var service: String
+    /// `sound`, or `broken`: one side saw the other break the protocol, and both are to let go.
+    public var state: String
+    /// How often it was made new after it was broken.
+    public var renewals: Int
     public var clientState: String
     public var serviceState: String
     /// Calls over slots without a trap.

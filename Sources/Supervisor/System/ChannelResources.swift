@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import CVosABI
 import Channel
+import Glibc
 import LinuxSystem
 
 /// Why a channel cannot be made.
@@ -28,6 +29,10 @@ final class ChannelResources {
   private let clientBell: EventDescriptor
   private let serviceBell: EventDescriptor
   private let hostBell: EventDescriptor
+  var life = ChannelLifeCycle(at: EventLoop.now())
+  /// What we say of the sides; a copy that no machine can write.
+  private var client = ChannelRegion.Life(.absent, generation: 0)
+  private var service = ChannelRegion.Life(.absent, generation: 0)
 
   /// Makes the region with its superblock, and the doorbells.
   init(_ plan: SystemLayout.ChannelPlan) throws(ChannelResourceError) {
@@ -50,14 +55,17 @@ final class ChannelResources {
     } catch {
       throw .geometry(error)
     }
-    if plan.client == nil { beClient() }
+    if plan.client == nil {
+      client = .init(.alive, generation: 1)
+      view.announce(.client, life: .alive, generation: 1)
+      beClient()
+    }
   }
 
   /// The host is the client of a control channel: it speaks for the client's side and holds slice 0.
   private func beClient() {
-    view.announce(.client, life: .alive, generation: 1)
-    view.page(of: .client).announce(.ready, generation: 1)
-    view.publish(SliceEntry(state: .live, generation: 1), slice: 0)
+    view.page(of: .client).announce(.ready, generation: client.generation)
+    view.publish(SliceEntry(state: .live, generation: client.generation), slice: 0)
   }
 
   /// The descriptor that `peer` is rung by.
@@ -84,13 +92,84 @@ final class ChannelResources {
     if plan.client == nil { _ = clientBell.take() }
   }
 
-  /// Tells both sides what became of `side`. A client that is gone leaves its slices dead, so that
-  /// the service lets go of what it holds for them.
-  func announce(_ side: ChannelSide, life: SideLife, generation: UInt32) {
-    if side == .client, life != .alive, plan.client != nil { burySlices() }
-    view.announce(side, life: life, generation: generation)
+  /// Begins a life of `side` with a blank page, and tells both sides. In a channel that is broken it
+  /// begins with letting go, like everybody's there.
+  func begin(_ side: ChannelSide) {
+    forget(side)
+    self[side].generation &+= 1
+    self[side].life = .alive
+    announce(side, life: life.isSound ? .alive : .failed)
+  }
+
+  /// Ends the life of `side`. A client that is gone leaves its slices dead, so that the service lets
+  /// go of what it holds for them.
+  func end(_ side: ChannelSide, as life: SideLife) {
+    guard self[side].generation > 0 else { return }
+    if side == .client, self.life.isSound { burySlices() }
+    self[side].life = life
+    announce(side, life: life)
+  }
+
+  private subscript(side: ChannelSide) -> ChannelRegion.Life {
+    get { side == .client ? client : service }
+    set { if side == .client { client = newValue } else { service = newValue } }
+  }
+
+  private func announce(_ side: ChannelSide, life: SideLife) {
+    view.announce(side, life: life, generation: self[side].generation)
+    ringSides()
+  }
+
+  private func ringSides() {
     if plan.client != nil { ring(VOS_PEER_CLIENT) }
     ring(VOS_PEER_SERVICE)
+  }
+
+  // MARK: Broken channels
+
+  /// Who has declared the channel broken; `nil` if nobody has.
+  var isDeclaredBrokenBy: ChannelSide? {
+    [ChannelSide.client, .service].first {
+      let page = view.page(of: $0)
+      return self[$0].life == .alive && page.state == .broken
+        && page.generation == self[$0].generation
+    }
+  }
+
+  /// Tells both sides that their lives in this channel have failed.
+  func announceFailure() {
+    for side in [ChannelSide.client, .service] where self[side].life == .alive {
+      view.announce(side, life: .failed, generation: self[side].generation)
+    }
+    ringSides()
+  }
+
+  /// Those of the sides that have not let go of a channel that is broken. Nobody is behind a side
+  /// whose domain does not live, and ourselves hold nothing.
+  var holders: [ChannelSide] {
+    [ChannelSide.client, .service].filter {
+      self[$0].life == .alive && !($0 == .client && plan.client == nil)
+        && !view.hasLeft($0, generation: self[$0].generation)
+    }
+  }
+
+  /// Makes it new; those that are there begin another life.
+  func renew() throws(GeometryError) {
+    for side in [ChannelSide.client, .service] where self[side].life == .alive {
+      self[side].generation &+= 1
+    }
+    let name = Array(plan.name.utf8)
+    try view.renew(name: name.span, client: client, service: service, isZero: punch())
+    if plan.client == nil { beClient() }
+    ringSides()
+  }
+
+  /// Gives the memory of all that is made new back, which zeroes it; most of it was never touched.
+  private func punch() -> Bool {
+    let start = ChannelRegion.renewedFrom
+    // SAFETY: within our mapping of the region, which is plain memory to those that have it mapped.
+    return unsafe madvise(
+      mapping.baseAddress + start, plan.geometry.regionBytes - start, MADV_REMOVE) == 0
   }
 
   private func burySlices() {
