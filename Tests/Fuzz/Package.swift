@@ -66,6 +66,7 @@ let package = Package(
     fuzzer("replies", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("sockets", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
     fuzzer("files", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
+    fuzzer("forwarder", "CGuest", "CVosABI", "Channel", "ChannelKit", "Guest"),
     fuzzer("agent", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
     fuzzer("bus", "DeviceModel", "Ivshmem", "PCI"),
     fuzzer("platform", "DeviceModel", "Devices"),

@@ -26,4 +26,11 @@ void fuzz_fail(const char *what) __attribute__((noreturn));
 void fuzz_kernel_start(const uint8_t *answers, size_t bytes);
 void fuzz_kernel_window(void *window, size_t bytes);
 
+/*
+ * A descriptor of /dev/fuse for the forwarder. `take` fills the room with a request and returns its
+ * length or minus an errno; `give` is told of what is written. After an unmount there is nothing more.
+ */
+int fuzz_kernel_fuse(long (*take)(void *room, size_t bytes),
+		     long (*give)(const void *reply, size_t bytes));
+
 #endif /* CFUZZ_H */
