@@ -11,6 +11,8 @@ public enum ProtocolFault: Equatable, Sendable {
   case eventIndex(UInt32)
   /// An event of no known kind, or of a slot that does not exist.
   case event
+  /// This side's own page does not say what this side has said.
+  case page
   /// An entry of the slice table is not as its only writer wrote it, or has no known state.
   case sliceTable(slice: Int)
   /// The other side has declared the channel broken, or says of itself what nobody says.
@@ -30,7 +32,7 @@ public enum ProtocolFault: Equatable, Sendable {
 ///        └─────► .broken    what was seen: end all calls, then `declareBroken`, until `.ended`
 ///
 /// From then on it touches nothing of the region but its own page, until the host begins a life with
-/// another generation.
+/// another generation. Announce `generation` in the own page before the first look.
 @safe
 public struct ChannelWatch: Sendable {
   /// What has become of the channel.
@@ -71,6 +73,7 @@ public struct ChannelWatch: Sendable {
     guard region.life(of: side) == .alive, region.generation(of: side) == generation else {
       return .ended
     }
+    if region.page(of: side).generation != generation { return .broken(.page) }
     guard region.life(of: side.other) == .alive else {
       otherGeneration = nil
       return .sound

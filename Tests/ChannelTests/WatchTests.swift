@@ -13,6 +13,7 @@ import Testing
     region = test.region
     for side in [ChannelSide.client, .service] {
       region.announce(side, life: .alive, generation: 5)
+      region.page(of: side).announce(.ready, generation: 5)
     }
   }
 
@@ -62,6 +63,17 @@ import Testing
     region.announce(.service, life: .alive, generation: 6)
     #expect(client.look(milliseconds: 4) == .sound)
     #expect(!region.isDeclaredBroken(by: .service))
+  }
+
+  @Test func ownWordsThatChangedBreakIt() throws {
+    var client = try watch(.client)
+    var service = try watch(.service)
+    #expect(client.look(milliseconds: 1) == .sound)
+    test.base.storeBytes(of: 77, toByteOffset: Int(VOS_CLIENT_PAGE_OFFSET) + 4, as: UInt32.self)
+    #expect(client.look(milliseconds: 2) == .broken(.page))
+    #expect(service.look(milliseconds: 2) == .sound, "it may be an earlier life's page")
+    client.declareBroken()
+    #expect(service.look(milliseconds: 3) == .broken(.declared))
   }
 
   @Test func aSilentSideIsGivenUp() throws {

@@ -127,12 +127,15 @@ final class ChannelResources {
 
   // MARK: Broken channels
 
-  /// Who has declared the channel broken; `nil` if nobody has.
+  /// Who has declared the channel broken; `nil` if nobody has. A service that has let go although we
+  /// count it among the living read something else: our own words were changed.
   var isDeclaredBrokenBy: ChannelSide? {
     [ChannelSide.client, .service].first {
-      let page = view.page(of: $0)
-      return self[$0].life == .alive && page.state == .broken
-        && page.generation == self[$0].generation
+      guard self[$0].life == .alive else { return false }
+      let (page, generation) = (view.page(of: $0), self[$0].generation)
+      return (page.state == .broken && page.generation == generation)
+        || view.life(of: $0) != .alive || view.generation(of: $0) != generation
+        || ($0 == .service && view.hasLeft($0, generation: generation))
     }
   }
 

@@ -134,6 +134,7 @@ int vos_geometry_read(struct vos_device *dev, u64 bar_bytes)
 
 static void vos_side_state(struct vos_device *dev, u32 state)
 {
+	WRITE_ONCE(dev->said, state);
 	smp_store_release(&vos_own_page(dev)->state, state);
 }
 
@@ -306,6 +307,23 @@ static void vos_life_begin(struct vos_device *dev)
 	vos_ring(dev, VOS_PEER_SERVICE);
 }
 
+/*
+ * slices_lock held. Words that only we write: with others in their place nobody
+ * would serve us, or believe us, and nobody would say why.
+ */
+static void vos_life_check(struct vos_device *dev)
+{
+	struct vos_side_page *page = vos_client_page(dev);
+
+	if (dev->broken)
+		return;
+	if (READ_ONCE(page->state) != READ_ONCE(dev->said) ||
+	    READ_ONCE(page->generation) != dev->generation)
+		vos_peer_broken(dev, "our own page", READ_ONCE(page->state));
+	else if (!vos_slices_intact(dev))
+		vos_peer_broken(dev, "our own slice table", 0);
+}
+
 /* Life before generation: the host writes them in the other order. */
 static void vos_life_update(struct vos_device *dev)
 {
@@ -314,8 +332,10 @@ static void vos_life_update(struct vos_device *dev)
 
 	if (!dev->left && life == VOS_LIFE_FAILED)
 		vos_life_end(dev);
-	if (!dev->left)
+	if (!dev->left) {
+		vos_life_check(dev);
 		return;
+	}
 	if (life == VOS_LIFE_ALIVE &&
 	    READ_ONCE(block->client_generation) != dev->generation)
 		vos_life_begin(dev);
@@ -368,6 +388,7 @@ void vos_peer_broken(struct vos_device *dev, const char *what, u64 value)
 		return;
 	pr_warn_ratelimited("vos: %s: service broke the protocol: %s 0x%llx\n",
 			    dev->geometry.name, what, value);
+	WRITE_ONCE(vos_client_page(dev)->generation, dev->generation);
 	vos_side_state(dev, VOS_SIDE_BROKEN);
 	vos_ring(dev, VOS_PEER_SERVICE);
 	vos_ring(dev, VOS_PEER_HOST);

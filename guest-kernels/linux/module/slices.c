@@ -125,6 +125,27 @@ void vos_slices_renew(struct vos_device *dev)
 	}
 }
 
+/* slices_lock held: does the table say what we have said, and nobody else may? */
+bool vos_slices_intact(struct vos_device *dev)
+{
+	static const u32 states[] = {
+		[VOS_SLICE_IS_FREE] = VOS_SLICE_FREE,
+		[VOS_SLICE_IS_LIVE] = VOS_SLICE_LIVE,
+		[VOS_SLICE_IS_DYING] = VOS_SLICE_DEAD,
+	};
+	u32 i;
+
+	for (i = 0; i < dev->geometry.slice_count; i++) {
+		struct vos_slice_entry *entry = vos_slice_entry(dev, i);
+		struct vos_slice *s = &dev->slices[i];
+
+		if (READ_ONCE(entry->state) != states[s->life] ||
+		    READ_ONCE(entry->generation) != s->generation)
+			return false;
+	}
+	return true;
+}
+
 void vos_slices_free(struct vos_device *dev)
 {
 	kvfree(dev->slices);

@@ -90,6 +90,7 @@ struct vos_device {
 	bool broken;   /* we saw the peer break the protocol */
 	bool left;     /* the host ended our life of the channel; also under slices_lock */
 	u32 generation; /* our life's, as the host counts */
+	u32 said;       /* of ourselves, VOS_SIDE_* */
 	u32 peer_generation;
 	u32 peer_lives;
 	atomic_t epoch; /* goes up each time the service is lost */
@@ -193,6 +194,7 @@ void vos_device_gone(struct vos_device *dev);
 int vos_slices_init(struct vos_device *dev);
 void vos_slices_free(struct vos_device *dev);
 void vos_slices_renew(struct vos_device *dev);
+bool vos_slices_intact(struct vos_device *dev);
 int vos_slice_take(struct vos_device *dev, u32 *slice);
 void vos_slice_give_back(struct vos_device *dev, u32 slice);
 bool vos_slice_is_mine(struct vos_device *dev, u32 slice);

@@ -107,14 +107,16 @@ final class ServiceLoop: @unchecked Sendable {
   /// the channel is over. After the last, calls may still be under way, and the process must end.
   @discardableResult
   func run() -> End {
-    watch = ChannelWatch(
-      region: device.region, side: .service, milliseconds: System.milliseconds())
-    guard watch != nil else { return .lifeEnded }
+    let now = System.milliseconds()
+    guard let life = ChannelWatch(region: device.region, side: .service, milliseconds: now) else {
+      return .lifeEnded
+    }
     let page = device.region.page(of: .service)
     // What a predecessor took and did not answer is answered before anybody hears of us.
     upkeep()
     port.answerOrphans(refused: postCompletion)
-    page.announce(.ready, generation: device.region.generation(of: .service))
+    page.announce(.ready, generation: life.generation)
+    watch = life
     device.ring(VOS_PEER_CLIENT)
     device.ring(VOS_PEER_HOST)
     running.add(1, ordering: .relaxed)
@@ -323,8 +325,11 @@ final class ServiceLoop: @unchecked Sendable {
 
   /// Whether this life of the channel goes on.
   private func judge(_ now: UInt64) {
+    guard watch != nil else { return }
     if let fault = events.withLock({ $0.fault }) {
       end = .broken(fault)
+    } else if device.region.page(of: .service).state != .ready {
+      end = .broken(.page)
     } else {
       switch watch?.look(milliseconds: now) {
       case .sound, nil: return

@@ -89,7 +89,8 @@ private final class Ends: Sendable {
     serve()
     #expect(comes { state == .ready })
     // The event that is due cannot be written to a ring that the client read further than it goes.
-    let words = UnsafeMutableRawPointer(MemoryChannel.Client(channel, slice: 0).slice)
+    let words =
+      UnsafeMutableRawPointer(MemoryChannel.Client(channel, slice: 0).slice)
       - region.geometry.slicesOffset
     words.storeBytes(
       of: 0x8000_0000, toByteOffset: Int(VOS_CLIENT_PAGE_OFFSET) + 64, as: UInt32.self)
