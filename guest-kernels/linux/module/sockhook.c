@@ -97,13 +97,18 @@ static int vos_hook_get(struct socket *sock, int level, int name,
 static int vos_hook_set(struct socket *sock, int level, int name,
 			sockptr_t value, unsigned int length)
 {
+	struct vos_sock *vs = vos_sk(sock->sk);
 	int ret;
 
 	if (vos_hook_is_interface(name))
 		return vos_sock_setsockopt(sock, level, name, value, length);
 	ret = vos_hook_refuses(name) ?:
 		      vos_core_set(sock->sk, level, name, value, length);
-	return ret ?: vos_sock_tell_options(vos_sk(sock->sk));
+	if (ret)
+		return ret;
+	ret = vos_sock_tell_options(vs);
+	/* Netlink has no rights over there, and no use for what takes one. */
+	return vs->family == PF_NETLINK ? 0 : ret;
 }
 
 /* In place of dev_ifconf(), whatever the socket that was asked. */

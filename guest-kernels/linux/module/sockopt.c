@@ -176,11 +176,15 @@ static void vos_tell(struct vos_sock *vs, int name, int *old, int new)
 	*old = new;
 }
 
-/* This kernel has applied its limits, or those of SO_RCVBUFFORCE. 0: none is set. */
-static void vos_tell_buffer(struct vos_sock *vs, int name, int *old, int new)
+/*
+ * This kernel has applied its limits, or those of SO_RCVBUFFORCE; netlink sockets
+ * have no right to that over there. 0: none is set.
+ */
+static void vos_tell_buffer(struct vos_sock *vs, int name, int forced, int *old,
+			    int new)
 {
 	if (new)
-		vos_tell(vs, name, old, new);
+		vos_tell(vs, vs->family == PF_NETLINK ? name : forced, old, new);
 	*old = new;
 }
 
@@ -262,9 +266,10 @@ int vos_sock_tell_options(struct vos_sock *vs)
 	vos_tell(vs, SO_BROADCAST, &old->broadcast, now.broadcast);
 	vos_tell(vs, SO_OOBINLINE, &old->oob_inline, now.oob_inline);
 	vos_tell(vs, SO_DONTROUTE, &old->dont_route, now.dont_route);
-	vos_tell_buffer(vs, SO_RCVBUFFORCE, &old->receive_buffer,
+	vos_tell_buffer(vs, SO_RCVBUF, SO_RCVBUFFORCE, &old->receive_buffer,
 			now.receive_buffer);
-	vos_tell_buffer(vs, SO_SNDBUFFORCE, &old->send_buffer, now.send_buffer);
+	vos_tell_buffer(vs, SO_SNDBUF, SO_SNDBUFFORCE, &old->send_buffer,
+			now.send_buffer);
 	vos_tell(vs, SO_RCVLOWAT, &old->low_water, now.low_water);
 	vos_tell(vs, SO_PRIORITY, &old->priority, now.priority);
 	vos_tell(vs, SO_MARK, &old->mark, now.mark);

@@ -172,6 +172,8 @@ void options(void)
 	set_all("stream", AF_INET, SOCK_STREAM);
 	set_all("datagram", AF_INET, SOCK_DGRAM);
 	set_all("stream6", AF_INET6, SOCK_STREAM);
+	set_all("netlink", AF_NETLINK, SOCK_RAW);
+	set_all("packet", AF_PACKET, SOCK_DGRAM);
 	defaults("stream", AF_INET, SOCK_STREAM);
 	defaults("datagram6", AF_INET6, SOCK_DGRAM);
 	defaults("netlink", AF_NETLINK, SOCK_RAW);
