@@ -46,13 +46,17 @@ enum Calls {
 
   /// With nothing else to run, a quick answer is awaited on the spot.
   private static func spin(_ call: vos_pending) -> Bool {
-    var left = Spinning.budget
+    let budget = Spinning.budget
+    var left = budget
     while Scheduler.readyCount == 0 {
       if unsafe isAnswered(call.state, call.submitted) {
-        Spinning.learn(helped: true)
+        Spinning.learn(budget, left: max(left, 1))
         return true
       }
-      guard left > 0 else { break }
+      guard left > 0 else {
+        Spinning.learn(budget, left: 0)
+        break
+      }
       vos_pause()
       left = left &- 1
     }

@@ -161,12 +161,13 @@ enum Idle {
     let all = unsafe mn_all()
     unsafe vos_store_release32(mn_spinning_word(all), all.pointee.spinning &+ 1)
     Scheduler.leave()
-    var left = Spinning.budget
+    let budget = Spinning.budget
+    var left = budget
     while left > 0, Scheduler.readyCount == 0, !Calls.isAnyDone {
       vos_pause()
       left = left &- 1
     }
-    Spinning.learn(helped: left > 0)
+    Spinning.learn(budget, left: left)
     Scheduler.enter()
     unsafe vos_store_release32(mn_spinning_word(all), all.pointee.spinning &- 1)
     Scheduler.lookAround()
@@ -228,11 +229,13 @@ public func carrierMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   return nil
 }
 
-/// How long to look before a sleep: longer where that helps, shorter where not.
+/// How long to look before a sleep: as long as it takes usually, if that is short enough. Now and then
+/// it is tried with all the patience there may be, or a shorter one would never learn that it pays.
 enum Spinning {
   private static let fewestPauses: UInt32 = 64
   private static let nanosecondsPerPause: UInt32 = 40
   private static let usualLimit: UInt32 = 1250
+  private static let trialMask: UInt32 = 15
 
   // SAFETY (all below): static words; a lost update costs nothing.
 
@@ -243,12 +246,23 @@ enum Spinning {
     unsafe mn_all().pointee.spin_now = limit
   }
 
-  static var budget: UInt32 { unsafe mn_all().pointee.spin_now }
+  /// Pauses of one look.
+  static var budget: UInt32 {
+    let all = unsafe mn_all()
+    unsafe all.pointee.spins &+= 1
+    return unsafe all.pointee.spins & trialMask == 0 ? all.pointee.spin : all.pointee.spin_now
+  }
 
-  static func learn(helped: Bool) {
-    let limit = unsafe mn_all().pointee.spin
-    let now = budget
-    unsafe mn_all().pointee.spin_now =
-      helped ? min(limit, now &+ now / 8 &+ 1) : max(min(fewestPauses, limit), now / 2)
+  /// How a look of `budget` pauses ended, with `left` of them.
+  static func learn(_ budget: UInt32, left: UInt32) {
+    let all = unsafe mn_all()
+    let limit = unsafe all.pointee.spin
+    let now = unsafe all.pointee.spin_now
+    if left > 0 {
+      let wanted = min(limit, (budget &- left) &* 2 &+ fewestPauses)
+      unsafe all.pointee.spin_now = max(wanted, now &- now / 16)
+    } else {
+      unsafe all.pointee.spin_now = max(min(fewestPauses, limit), now &- now / 8)
+    }
   }
 }

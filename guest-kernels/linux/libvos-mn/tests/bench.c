@@ -3,7 +3,7 @@
  * bench LIBVOS-MN LIBVOS DOUBLE FILE: hand-overs between two threads, births of threads, and calls
  * over libvos, with user-level threads on one kernel thread and with kernel threads (on one
  * processor, and wherever they like), in one run; JSON on standard output. FILE lies on a mount of
- * libvos's; DOUBLE may be empty where there is vos.ko.
+ * libvos's; DOUBLE may be empty where there is vos.ko. Each figure is the best of five.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -20,7 +20,8 @@
 
 #define HANDOVERS 200000
 #define BIRTHS 20000
-#define CALL_SECONDS 0.7
+#define CALL_SECONDS 0.3
+#define ROUNDS 5
 
 static double now(void)
 {
@@ -145,7 +146,7 @@ static void on_one_processor(void)
 enum form { USER, KERNEL_ONE, KERNEL };
 
 /* What this program prints when it runs as `what` in another process. */
-static double run(char **arguments, enum form form, const char *what, int threads)
+static double once(char **arguments, enum form form, const char *what, int threads)
 {
 	char preload[4096], text[64] = "", count[16];
 	int ends[2], status;
@@ -175,6 +176,20 @@ static double run(char **arguments, enum form form, const char *what, int thread
 	return atof(text);
 }
 
+/* The best of some rounds: the machine may do other things too. */
+static double run(char **arguments, enum form form, const char *what, int threads)
+{
+	double best = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		double now = once(arguments, form, what, threads);
+
+		if (!i || (threads ? now > best : now < best))
+			best = now;
+	}
+	return best;
+}
+
 static int child(char **arguments)
 {
 	const char *what = arguments[1];
@@ -201,7 +216,7 @@ int main(int count, char **arguments)
 		       names[i], run(arguments, USER, names[i], 0),
 		       run(arguments, KERNEL_ONE, names[i], 0), run(arguments, KERNEL, names[i], 0));
 	printf("\"calls_per_second\":[");
-	for (int threads = 1; threads <= 64; threads *= 4)
+	for (int threads = 1; threads <= 16; threads *= 2)
 		printf("%s{\"threads\":%d,\"user\":%.0f,\"kernel_one_processor\":%.0f,\"kernel\":%.0f}",
 		       threads > 1 ? "," : "", threads, run(arguments, USER, "calls", threads),
 		       run(arguments, KERNEL_ONE, "calls", threads),

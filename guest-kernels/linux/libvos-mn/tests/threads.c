@@ -521,15 +521,15 @@ static void *releases(void *argument)
 }
 static void stuck(void)
 {
-	pthread_t threads[20];
+	pthread_t threads[6];
 	int ends[2];
 
 	CHECK(pipe(ends) == 0);
-	for (int i = 0; i < 10; i++)
+	for (int i = 0; i < 4; i++)
 		threads[i] = run(spins, NULL);
-	threads[10] = run(blocks, ends);
-	threads[11] = run(releases, ends);
-	for (int i = 0; i < 12; i++)
+	threads[4] = run(blocks, ends);
+	threads[5] = run(releases, ends);
+	for (int i = 0; i < 6; i++)
 		end(threads[i]);
 	printf("stuck\n");
 }
