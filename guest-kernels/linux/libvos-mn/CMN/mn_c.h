@@ -428,6 +428,7 @@ struct mn_state {
 	uint32_t spin;       /* most pauses before a kernel thread sleeps */
 	uint32_t spin_now;   /* follows how often that helps */
 	uint32_t spins;
+	uint32_t alone;      /* 1: one processor for all */
 	uint32_t debug;
 	uint32_t pending_calls;
 	uint32_t slot_waiters; /* threads that wait for a slot */

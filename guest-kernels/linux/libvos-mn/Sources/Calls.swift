@@ -57,7 +57,7 @@ enum Calls {
         Spinning.learn(budget, left: 0)
         break
       }
-      vos_pause()
+      Spinning.pause()
       left = left &- 1
     }
     return unsafe isAnswered(call.state, call.submitted)

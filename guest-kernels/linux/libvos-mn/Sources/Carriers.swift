@@ -164,10 +164,16 @@ enum Idle {
     let budget = Spinning.budget
     var left = budget
     while left > 0, Scheduler.readyCount == 0, !Calls.isAnyDone {
-      vos_pause()
+      Spinning.pause()
       left = left &- 1
     }
     Spinning.learn(budget, left: left)
+    // Before a sleep others get the processor: one of them may be who is to answer.
+    var yields = Spinning.yieldsBeforeSleep
+    while yields > 0, Scheduler.readyCount == 0, !Calls.isAnyDone {
+      Kernel.yield()
+      yields = yields &- 1
+    }
     Scheduler.enter()
     unsafe vos_store_release32(mn_spinning_word(all), all.pointee.spinning &- 1)
     Scheduler.lookAround()
@@ -236,6 +242,8 @@ enum Spinning {
   private static let nanosecondsPerPause: UInt32 = 40
   private static let usualLimit: UInt32 = 1250
   private static let trialMask: UInt32 = 15
+  private static let mostYields: UInt32 = 32
+  static let yieldsBeforeSleep = 4
 
   // SAFETY (all below): static words; a lost update costs nothing.
 
@@ -244,6 +252,20 @@ enum Spinning {
     let limit = nanoseconds.map { $0 / nanosecondsPerPause } ?? usualLimit
     unsafe mn_all().pointee.spin = limit
     unsafe mn_all().pointee.spin_now = limit
+  }
+
+  /// On one processor a look only keeps the others from working: yields take the pauses' place.
+  static func setAlone(_ isAlone: Bool) {
+    unsafe mn_all().pointee.alone = isAlone ? 1 : 0
+    if isAlone {
+      let limit = unsafe min(mn_all().pointee.spin, mostYields)
+      unsafe mn_all().pointee.spin = limit
+      unsafe mn_all().pointee.spin_now = limit
+    }
+  }
+
+  static func pause() {
+    if unsafe mn_all().pointee.alone != 0 { Kernel.yield() } else { vos_pause() }
   }
 
   /// Pauses of one look.

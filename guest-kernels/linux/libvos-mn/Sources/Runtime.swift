@@ -113,7 +113,9 @@ enum Runtime {
     unsafe all.pointee.default_guard = Births.pages(all.pointee.default_guard)
     unsafe all.pointee.default_stack =
       Births.pages(all.pointee.default_stack) &+ all.pointee.default_guard
-    if unsafe all.pointee.parallel == 0 { unsafe all.pointee.parallel = processors }
+    let count = processors
+    if unsafe all.pointee.parallel == 0 { unsafe all.pointee.parallel = count }
+    Spinning.setAlone(count == 1)
     unsafe all.pointee.limit = UInt32(MN_CARRIERS)
   }
 

@@ -4,6 +4,7 @@
  * libvos-mn it must print the same.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -709,6 +710,37 @@ static void itself(void)
 
 static void *nothing_at_all(void *unused) { return unused; }
 
+/* A library loaded while threads run has its storage in each of them. */
+static int (*late_value)(void);
+static void *uses_late(void *unused)
+{
+	pthread_barrier_wait(&all_there);
+	pthread_barrier_wait(&all_there);
+	CHECK(late_value() == 57 && late_value() == 58);
+	return unused;
+}
+static void late(void)
+{
+	pthread_t threads[100];
+	char path[4096] = "";
+
+	CHECK(readlink("/proc/self/exe", path, sizeof(path) - 8) > 0);
+	strcpy(strrchr(path, '/'), "/late.so");
+	pthread_barrier_init(&all_there, NULL, 101);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 100; i++)
+			threads[i] = run(uses_late, NULL);
+		pthread_barrier_wait(&all_there);
+		void *library = dlopen(path, RTLD_NOW);
+		CHECK(library != NULL);
+		late_value = (int (*)(void))dlsym(library, "late_value");
+		pthread_barrier_wait(&all_there);
+		for (int i = 0; i < 100; i++)
+			end(threads[i]);
+	}
+	printf("late\n");
+}
+
 /* Only with libvos-mn: what it refuses, and with which errno. */
 static void *is_refused(void *first)
 {
@@ -751,7 +783,7 @@ static const struct {
 	{"others", others},	{"ends", ends},		  {"stdio", stdio_lines},
 	{"descriptors", descriptors}, {"stuck", stuck},   {"signals", signals},
 	{"forking", forking},	{"first", first_ends},	  {"itself", itself},
-	{"refused", refused},
+	{"late", late},		{"refused", refused},
 };
 
 int main(int count, char **arguments)
