@@ -19,6 +19,14 @@ let subjects: [Target] = [
   .target(name: "Devices", dependencies: ["DeviceModel"], swiftSettings: swift),
   .target(name: "PCI", dependencies: ["DeviceModel"], swiftSettings: swift),
   .target(name: "Ivshmem", dependencies: ["DeviceModel", "PCI"], swiftSettings: swift),
+  .target(name: "CLinux"),
+  .target(
+    name: "LinuxSystem",
+    dependencies: ["CLinux", .product(name: "SystemPackage", package: "swift-system")],
+    swiftSettings: swift),
+  .target(
+    name: "VFIO", dependencies: ["CLinux", "DeviceModel", "LinuxSystem", "PCI"],
+    swiftSettings: swift),
   .target(name: "Boot", dependencies: ["DeviceModel"], swiftSettings: swift),
   .systemLibrary(name: "CFDT", providers: [.apt(["libfdt-dev"])]),
   .target(name: "DeviceTree", dependencies: ["CFDT"], swiftSettings: swift),
@@ -58,7 +66,10 @@ func fuzzer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
 
 let package = Package(
   name: "fuzz",
-  dependencies: [.package(url: "https://github.com/jpsim/Yams", from: "6.2.0")],
+  dependencies: [
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+  ],
   targets: subjects + help + [
     fuzzer("superblock", "CModule", "CVosABI", "Channel"),
     fuzzer("module", "CModule", "CVosABI", "Channel", "ChannelKit"),
@@ -69,6 +80,7 @@ let package = Package(
     fuzzer("forwarder", "CGuest", "CVosABI", "Channel", "ChannelKit", "Guest"),
     fuzzer("agent", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
     fuzzer("bus", "DeviceModel", "Ivshmem", "PCI"),
+    fuzzer("assigned", "DeviceModel", "PCI", "VFIO"),
     fuzzer("platform", "DeviceModel", "Devices"),
     fuzzer("kernels", "Boot", "DeviceModel"),
     fuzzer("initrds", "Manifest"),

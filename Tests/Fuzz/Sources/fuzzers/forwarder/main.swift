@@ -48,7 +48,8 @@ private struct Mount {
     unique += 2
     var head = fuse_in_header()
     let opcodes = [
-      FUSE_INIT, FUSE_LOOKUP, FUSE_READ, FUSE_WRITE, FUSE_MKDIR, FUSE_IOCTL, FUSE_FORGET, FUSE_GETATTR,
+      FUSE_INIT, FUSE_LOOKUP, FUSE_READ, FUSE_WRITE, FUSE_MKDIR, FUSE_IOCTL, FUSE_FORGET,
+      FUSE_GETATTR,
     ].map(\.rawValue)
     head.opcode = opcodes[steps.below(opcodes.count)]
     head.unique = unique

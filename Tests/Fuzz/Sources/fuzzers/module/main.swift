@@ -49,9 +49,11 @@ private final class Peer {
       }
     }
     guard let request = port.next() else { return }
+    // Errnos of all kinds: Linux's, a kernel's own, and none.
+    let result =
+      input.byte() & 3 == 3 ? -Int64(input.below(5000)) : Int64(bitPattern: input.interesting())
     let reply = Reply(
-      result: Int64(bitPattern: input.interesting()),
-      dataLength: UInt32(truncatingIfNeeded: input.interesting()))
+      result: result, dataLength: UInt32(truncatingIfNeeded: input.interesting()))
     if port.complete(request, reply) {
       producer.post(.completion(slice: UInt32(request.slice), slot: UInt32(request.slot)))
     }
