@@ -22,7 +22,7 @@ extension LabCheck {
   ///
   /// To add one, append it to one of the lists; each leaves the lab host as it found it: no system
   /// up, devices with their own drivers.
-  public static let all = machine + lifeCycle + devices + refusals + recovery
+  public static let all = machine + lifeCycle + devices + interoperation + refusals + recovery
 
   /// The lab host itself: what the other checks stand on.
   static let machine = [

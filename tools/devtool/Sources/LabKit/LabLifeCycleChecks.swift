@@ -9,7 +9,7 @@ extension LabCheck {
     LabCheck("validate accepts the lab's manifest") { system in
       try system.mustVosctl(["validate", VosSystem.manifest])
     },
-    LabCheck("up, calls by both ways, down") { system in
+    LabCheck("up, calls by both ways, a broken channel made new, down") { system in
       try withSystem(system) {
         try checkReport(system)
         try checkExec(system)
@@ -17,6 +17,7 @@ extension LabCheck {
         try checkFiles(system)
         let calls = try system.report().calls
         try expect(calls.fast > 0 && calls.kernel > 0, "calls: \(calls)")
+        try checkBrokenChannels(system)
       }
     },
     LabCheck("up and down a second time; a second up meanwhile is refused") { system in
@@ -31,6 +32,44 @@ extension LabCheck {
       }
     },
   ]
+
+  private static let pageBytes = 4096
+
+  /// Both are heard again, and nobody who called meanwhile hangs.
+  private static func checkBrokenChannels(_ system: VosSystem) throws {
+    // A reader that is at it all the time: it may fail, and must end.
+    let load = "cd /storage; for n in 1 2 3 4 5 6 7 8 9; do sha256sum \(DiskBuild.dataFile); done"
+    try system.onHost(
+      "vosctl exec primary -- sh -c '\(load)' > /tmp/load.log 2>&1 & echo $! > /tmp/load.pid")
+    // What nobody says, in the service's page: its daemon sees it, or the primary's kernel.
+    try scribble(system, "storage", at: pageBytes * 2)
+    try awaitRenewal(system, "storage")
+    try system.inDomain("primary", "cd /storage && sha256sum -c \(DiskBuild.dataFile).sha256")
+    try system.waitOnHost("[ ! -d /proc/$(cat /tmp/load.pid) ]", withinSeconds: 60)
+    // The same in the client's page: the primary's kernel sees it, or the network's daemon.
+    try scribble(system, "network", at: pageBytes)
+    try awaitRenewal(system, "network")
+    try checkSockets(system)
+  }
+
+  /// Writes a word that makes no sense into a channel's region, through vosd's descriptor of it.
+  private static func scribble(_ system: VosSystem, _ channel: String, at offset: Int) throws {
+    try system.onHost(
+      "for f in /proc/$(pidof vosd)/fd/*; do case $(readlink $f) in "
+        + "*memfd:vos-\(channel)-\(channel)*) file=$f;; esac; done; "
+        + "printf M | dd of=$file bs=1 seek=\(offset) conv=notrunc 2>/dev/null")
+  }
+
+  private static func awaitRenewal(_ system: VosSystem, _ name: String) throws {
+    try waitUntil("channel \(name) is made new") {
+      let channels = try system.report().domains.flatMap(\.channels)
+      return channels.contains { $0.name == name && $0.state == "sound" && $0.renewals == 1 }
+    }
+    try waitUntil("channel \(name) is served") {
+      try system.inDomain("primary", "dmesg").contains(
+        "channel \(name): service generation 2 is ready")
+    }
+  }
 
   private static func checkReport(_ system: VosSystem) throws {
     let report = try system.report()

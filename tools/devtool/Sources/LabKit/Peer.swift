@@ -22,16 +22,19 @@ public struct Peer {
   public init(_ system: VosSystem) throws {
     self.system = system
     try system.onHost(
-      "mkdir -p \(Peer.root) && mount -t 9p "
+      "mkdir -p \(Peer.root); mountpoint -q \(Peer.root) || mount -t 9p "
         + "-o trans=virtio,version=9p2000.L,msize=262144,ro,cache=loose \(Peer.shareTag) \(Peer.root)"
     )
     // Once before it is timed: 9p reads the program and its libraries only now.
     try system.onHost("\(Peer.program) --version", withinSeconds: 300)
   }
 
-  private static let program =
+  static let program =
     "\(libraries)/ld-linux-x86-64.so.2 --library-path \(libraries):\(libraries)/pulseaudio "
     + "\(root)/bin/qemu-system-x86_64"
+
+  /// Where the emulated machine's firmware is.
+  static let firmware = "-L \(root)/share/qemu -L \(root)/share/seabios"
 
   /// Boots the benchmark's kernel and initrd under QEMU q35.
   ///
@@ -40,8 +43,8 @@ public struct Peer {
     let start =
       "rm -f \(Peer.log); \(Peer.program) -accel kvm -cpu host -smp 1 -nodefaults -no-user-config "
       + "-M q35,memory-backend=ram -object memory-backend-memfd,id=ram,size=\(memoryMiB)M,share=on "
-      + "-m \(memoryMiB)M -display none -serial file:\(Peer.log) -L \(Peer.root)/share/qemu "
-      + "-L \(Peer.root)/share/seabios -kernel /vos/out/kernel/vmlinuz "
+      + "-m \(memoryMiB)M -display none -serial file:\(Peer.log) \(Peer.firmware) "
+      + "-kernel /vos/out/kernel/vmlinuz "
       + "-initrd /vos/out/images/primary.cpio "
       + "-append 'console=ttyS0 quiet rdinit=/usr/lib/vos/bench-init' "
       + "> /tmp/peer.out 2>&1 < /dev/null & echo $! > \(Peer.pidFile)"

@@ -13,6 +13,8 @@ public struct SystemReport: Decodable, Sendable {
 
   public struct Channel: Decodable, Sendable {
     public var name: String
+    public var state: String
+    public var renewals: Int
     public var fastCalls: UInt64
     public var kernelCalls: UInt64
   }

@@ -197,7 +197,7 @@ struct LabTests {
     var crashes = 0
     while !rest.isEmpty {
       let lab = try Console.shared.step("start the lab host") {
-        try Lab.start(workspace, name: "test-\(getpid())")
+        try Lab.start(workspace, name: "test-\(getpid())", configure: Peer.share)
       }
       defer { try? lab.stop() }
       let system = VosSystem(lab)
