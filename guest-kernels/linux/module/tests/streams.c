@@ -378,6 +378,8 @@ void closing(void)
 	linger_close();
 	stream_pair(7014, pair);
 	write(pair[0], "last", 4);
+	look.fd = pair[1];
+	CHECK(poll(&look, 1, 5000) == 1);
 	close(pair[1]); /* with bytes unread: the peer gets a reset */
 	nap(50);
 	look.fd = pair[0];
