@@ -37,7 +37,8 @@ enum Messages {
     _ flags: Int32
   ) -> Int? {
     guard flags & ~sendFlags == 0, (1...addressBytes).contains(nameLength),
-      let (entry, _, channel) = socket(descriptor, start.total), let slot = channel.allocate(waits: true)
+      let (entry, _, channel) = socket(descriptor, start.total),
+      let slot = channel.allocate(waits: true)
     else { return Hot.fallback(VOS_CARRIES_SOCKETS) }
     let piece = unsafe channel.piece(slot)
     var head = vos_message()
