@@ -246,6 +246,8 @@ struct vos_waiter {
 };
 /* 0, or -1 if libvos speaks another version. */
 int vos_set_waiter(const struct vos_waiter *waiter);
+/* 1 if `ready` is asked where a receive on the descriptor would wait. */
+int vos_is_remote(int descriptor);
 
 /* One word of state and the service's number of one descriptor; Word.swift has the layout. */
 struct libvos_entry {

@@ -59,3 +59,7 @@ public func setWaiter(_ waiter: UnsafePointer<vos_waiter>?) -> Int32 {
   unsafe vos_store_release64(libvos_waiter_word(), UInt64(UInt(bitPattern: waiter)))
   return 0
 }
+
+/// Whether calls on the descriptor are libvos's, so that it asks the waiter where they would wait.
+@c(vos_is_remote)
+public func isRemote(_ descriptor: Int32) -> Int32 { Hot.isRemote(descriptor) ? 1 : 0 }
