@@ -14,6 +14,7 @@ struct mn_action mn_actions[65];
 uint32_t mn_event_counts[MN_DESCRIPTORS];
 uint32_t mn_wanted[MN_DESCRIPTORS];
 uint8_t mn_kinds[MN_DESCRIPTORS];
+uint8_t mn_unlimited[MN_DESCRIPTORS];
 uint32_t mn_fsgsbase;
 uint32_t mn_mark[MN_MARK_WORDS] __attribute__((aligned(4096)));
 struct mn_next mn_next;

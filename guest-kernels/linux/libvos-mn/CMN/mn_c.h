@@ -248,6 +248,11 @@ struct vos_waiter {
 	void (*_Nullable freed)(const uintptr_t *_Nonnull busy);
 };
 MN_WEAK int vos_set_waiter(const struct vos_waiter *_Nullable waiter);
+MN_WEAK int vos_is_remote(int descriptor);
+static inline int mn_is_remote(int descriptor)
+{
+	return vos_is_remote && vos_is_remote(descriptor);
+}
 
 /*
  * glibc 2.36's struct pthread on x86-64, as far as a thread needs it filled. The
@@ -472,6 +477,7 @@ extern uint32_t mn_mark[MN_MARK_WORDS];
 extern uint32_t mn_event_counts[MN_DESCRIPTORS];
 extern uint32_t mn_wanted[MN_DESCRIPTORS];
 extern uint8_t mn_kinds[MN_DESCRIPTORS];
+extern uint8_t mn_unlimited[MN_DESCRIPTORS];
 
 #define MN_TLS __attribute__((tls_model("initial-exec"), visibility("hidden")))
 extern __thread struct mn_thread mn_this MN_TLS;
@@ -602,6 +608,12 @@ static inline uint32_t *mn_marked(void) { return mn_mark; }
 MN_WORD(mn_poller_word, uint32_t, mn_state, poller)
 static inline uint32_t *mn_event_count(int32_t fd) { return &mn_event_counts[fd]; }
 static inline uint32_t *mn_wanted_events(int32_t fd) { return &mn_wanted[fd]; }
+static inline uint8_t *mn_is_unlimited(int32_t fd) { return &mn_unlimited[fd]; }
+static inline void mn_forget_descriptors(void)
+{
+	__builtin_memset(mn_kinds, 0, sizeof(mn_kinds));
+	__builtin_memset(mn_unlimited, 0, sizeof(mn_unlimited));
+}
 static inline uint8_t *mn_descriptor_kind(int32_t fd) { return &mn_kinds[fd]; }
 static inline char *mn_name(struct mn_thread *t) { return t->name; }
 static inline void *_Nullable mn_load_pointer(struct mn_thread *_Nullable *_Nonnull place)

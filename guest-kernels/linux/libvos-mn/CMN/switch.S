@@ -135,8 +135,8 @@ vfork:
 	.size vfork, . - vfork
 
 /*
- * Functions that only need a word with us before they run: every argument
- * register is kept, the stack is as it was, so nothing of ours is on it when they
+ * Functions of at most five arguments that only need a word with us before they
+ * run: their registers are kept, the stack is as it was, so nothing of ours is on it when they
  * unwind or jump.
  *
  *	THUNK name, hook	call hook with name's own arguments, then name
@@ -161,7 +161,15 @@ vfork:
 	.cfi_adjust_cfa_offset 8
 	push %rdx
 	.cfi_adjust_cfa_offset 8
+	push %rcx
+	.cfi_adjust_cfa_offset 8
+	push %r8
+	.cfi_adjust_cfa_offset 8
 	call \hook
+	pop %r8
+	.cfi_adjust_cfa_offset -8
+	pop %rcx
+	.cfi_adjust_cfa_offset -8
 	pop %rdx
 	.cfi_adjust_cfa_offset -8
 	pop %rsi
@@ -183,6 +191,11 @@ THUNK _longjmp, mn_hook_jump
 THUNK siglongjmp, mn_hook_jump
 THUNK __longjmp_chk, mn_hook_jump
 THUNK close, mn_hook_close
+THUNK setsockopt, mn_hook_close
+THUNK dup2, mn_hook_second
+THUNK dup3, mn_hook_second
+THUNK close_range, mn_hook_all
+THUNK closefrom, mn_hook_all
 	.section mn_table, "aw", @progbits
 	.globl mn_thunks_end
 	.hidden mn_thunks_end

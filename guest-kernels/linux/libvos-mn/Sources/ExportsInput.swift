@@ -43,11 +43,12 @@ private func awaitInput(_ descriptor: Int32) {
   {}
 }
 
+/// libvos asks us where a receive on a remote socket would wait: it is left to it.
 @c(recv)
 public func recv(
   _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ flags: Int32
 ) -> Int {
-  let plain = flags & (doNotWait | waitForAll | errorQueue) == 0
+  let plain = flags & (doNotWait | waitForAll | errorQueue) == 0 && mn_is_remote(descriptor) == 0
   let moved =
     plain
     ? repeated(descriptor, Poller.readable) {
@@ -87,7 +88,7 @@ public func recvmsg(
 
 @c(read)
 public func read(_ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int) -> Int {
-  if Thread.current.isUser, count > 0 {
+  if Thread.current.isUser, count > 0, mn_is_remote(descriptor) == 0 {
     switch Descriptors.kind(descriptor) {
     case .socket:
       if let moved = repeated(
@@ -188,6 +189,18 @@ public func poll(
     case .impossible: return unsafe real().pointee.poll(list, count, milliseconds)
     }
   }
+}
+
+@c(mn_hook_second)
+public func hookSecond(_ original: Int32, _ copy: Int32) {
+  _ = unsafe real()
+  Descriptors.forget(copy)
+}
+
+@c(mn_hook_all)
+public func hookAll() {
+  _ = unsafe real()
+  mn_forget_descriptors()
 }
 
 @c(mn_hook_close)

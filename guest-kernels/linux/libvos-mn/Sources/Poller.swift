@@ -131,6 +131,10 @@ enum Poller {
     let nonBlocking = 0o4000
     let flags = mn_syscall(callControl, Int(descriptor), getFlags, 0, 0, 0, 0)
     guard flags >= 0, flags & nonBlocking == 0 else { return .never }
+    // On a remote socket the question costs more than the answer: it is kept until it may change.
+    let known = covers(descriptor) ? unsafe mn_is_unlimited(descriptor) : nil
+    let bit: UInt8 = events == writable ? 2 : 1
+    if let known = unsafe known, unsafe known.pointee & bit != 0 { return .forEver }
     let socketLevel = 1
     let option = events == writable ? 21 : 20  // SO_SNDTIMEO, SO_RCVTIMEO
     var limit = mn_time()
@@ -142,7 +146,9 @@ enum Poller {
           Int(bitPattern: length), 0)
       }
     }
-    return result != 0 || limit.seconds == 0 && limit.nanoseconds == 0 ? .forEver : .limited
+    guard result != 0 || limit.seconds == 0 && limit.nanoseconds == 0 else { return .limited }
+    if let known = unsafe known { unsafe known.pointee |= bit }
+    return .forEver
   }
 
   static func waitsForEver(_ descriptor: Int32, _ events: UInt32) -> Bool {
@@ -198,7 +204,9 @@ enum Descriptors {
   }
 
   static func forget(_ descriptor: Int32) {
-    if Poller.covers(descriptor) { unsafe vos_store_release8(mn_descriptor_kind(descriptor), 0) }
+    guard Poller.covers(descriptor) else { return }
+    unsafe vos_store_release8(mn_descriptor_kind(descriptor), 0)
+    unsafe vos_store_release8(mn_is_unlimited(descriptor), 0)
   }
 
   /// Moves a descriptor of ours to a high number.
