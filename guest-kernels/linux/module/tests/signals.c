@@ -21,7 +21,7 @@ static void ring_after(int milliseconds, int flags)
 
 static void interrupted(void)
 {
-	struct timeval limit = { 5, 0 };
+	struct timeval limit = { 2 * SOON, 0 };
 	struct pollfd look = { .events = POLLIN };
 	int pair[2], l = listener(7231), set;
 	pthread_t thread;
@@ -49,7 +49,7 @@ static void interrupted(void)
 	start = now();
 	write(pair[0], "part", 4);
 	ring_after(100, 0);
-	CHECK(recv(pair[1], byte, 8, MSG_WAITALL) == 4 && now() - start < 2);
+	CHECK(recv(pair[1], byte, 8, MSG_WAITALL) == 4 && now() - start < SOON);
 	close(set);
 	close(pair[0]);
 	close(pair[1]);

@@ -42,6 +42,8 @@ void same(const char *name, long value);
 long outcome(long result);
 
 double now(void); /* seconds */
+/* What ends by itself ends before this; on a busy machine much is late. In seconds. */
+#define SOON 15
 void nap(int milliseconds);
 struct sockaddr_in at(int port); /* 127.0.0.1 */
 struct sockaddr_in6 at6(int port); /* ::1 */

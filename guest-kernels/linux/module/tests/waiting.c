@@ -59,7 +59,7 @@ static void simple(void)
 	CHECK(read(pair[1], buffer, 100) == 4);
 	thread = late(pair[0]);
 	start = now();
-	CHECK(read(pair[1], buffer, 100) == 4 && now() - start < 2);
+	CHECK(read(pair[1], buffer, 100) == 4 && now() - start < SOON);
 	pthread_join(thread, NULL);
 	FD_ZERO(&reading);
 	FD_ZERO(&writing);
