@@ -273,11 +273,12 @@ struct ExternalDomainTests {
     region.page(of: .service).announce(.broken, generation: 1)
     ends?.service.ringHost()
     try programs.wait("the failure") { region.life(of: .client) == .failed }
-    region.leave(.client)
-    ends?.client.ringHost()
-    #expect(try channel(programs).state == "broken")
     // The word ends the service's life; its page is spoken for by the host.
     try ends?.service.socket.send([1])
+    try programs.wait("the end") { region.life(of: .service) == .absent }
+    #expect(try channel(programs).state == "broken", "the client still has it")
+    region.leave(.client)
+    ends?.client.ringHost()
     try programs.wait("the new life") { region.life(of: .client) == .alive }
     #expect(region.generation(of: .client) == 2)
     #expect(region.life(of: .service) == .absent)
@@ -326,6 +327,9 @@ struct ExternalDomainTests {
     }
     control.ringHost()
     #expect(programs.finish(again).code == 127)
+    // Nobody would answer the power-off.
+    try control.socket.send([1])
+    try programs.wait("the end") { try programs.other().state == "awaited" }
     #expect(try programs.vosctl("down").code == 0)
     try programs.expectClean()
   }
