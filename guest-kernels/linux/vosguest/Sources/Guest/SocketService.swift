@@ -38,8 +38,15 @@ final class SocketService: ServiceHandler {
   let table: Mutex<ObjectTable<Socket>>
   private let epoll: Descriptor
   private let region: ChannelRegion
-  /// Tells the client's kernel: set once, before the first call.
-  private let post = Mutex<(@Sendable (ChannelEvent) -> Void)?>(nil)
+  /// Tells the client's kernel. In an object: each look at a bare function within a generic box would
+  /// wrap it in one more layer, until a call of it has no stack left.
+  private final class Messenger: Sendable {
+    let post: @Sendable (ChannelEvent) -> Void
+    init(_ post: @escaping @Sendable (ChannelEvent) -> Void) { self.post = post }
+  }
+
+  /// Set once, before the first call.
+  private let messenger = Mutex<Messenger?>(nil)
 
   init?(region: ChannelRegion) {
     guard let epoll = Descriptor(kernel(Int(SYS_epoll_create1), Int(O_CLOEXEC))) else {
@@ -53,7 +60,7 @@ final class SocketService: ServiceHandler {
 
   /// Starts to watch for readiness.
   func start(post: @escaping @Sendable (ChannelEvent) -> Void) {
-    self.post.withLock { $0 = post }
+    messenger.withLock { $0 = Messenger(post) }
     System.startThread { self.watch() }
   }
 
@@ -329,7 +336,7 @@ final class SocketService: ServiceHandler {
       return socket.cookie
     }
     guard let cookie else { return }
-    post.withLock { $0 }?(.ready(cookie: cookie, readiness: ready))
+    messenger.withLock { $0 }?.post(.ready(cookie: cookie, readiness: ready))
   }
 }
 

@@ -78,6 +78,19 @@ import Testing
     return nil
   }
 
+  /// Telling costs the thousandth event no more stack and time than the first.
+  @Test mutating func eventsWithoutEnd() throws {
+    defer { served.stop() }
+    let (near, far) = try pair()
+    for number in 0..<20_000 {
+      let armed = try caller.call(VOS_CALL_POLL, far, (1, UInt64(VOS_POLL_ONCE), 0))
+      #expect(armed.result == 0)
+      #expect(try caller.call(VOS_CALL_WRITE, near, data: [1]).result == 1)
+      try #require(nextEvent() == .ready(cookie: 9, readiness: 1), "event \(number)")
+      #expect(try caller.call(VOS_CALL_READ, far, room: 16).result == 1)
+    }
+  }
+
   @Test func bytesGoThereAndBack() throws {
     defer { served.stop() }
     let (near, far) = try pair()
