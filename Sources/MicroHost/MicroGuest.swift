@@ -116,10 +116,11 @@ extension MicroGuest {
   }
 
   fileprivate func main(on processor: Int?) {
-    // Threads inherit their starter's processors: the guest's CPU will.
+    // Threads inherit their starter's processors: the guest's CPU will. Before others first: where
+    // another guest spins a normal thread would hardly ever run.
     if let processor {
-      pinThread(to: processor)
       prefer(RealTime.guest)
+      pinThread(to: processor)
     }
     let socket = supervisor.withLock { $0.take() }
     guard let socket else { return }

@@ -57,6 +57,7 @@ private struct Side: ~Copyable {
     let client = SliceClient(region: channel, slice: 0)
     channel.page(of: .client).announce(.ready, generation: 1)
     channel.publish(SliceEntry(state: .live, generation: 1), slice: 0)
+    device.ring(peer: VOS_PEER_SERVICE)
     guard spin(until: { client.servedGeneration == 1 }) else { return Failure.notServed }
     for _ in 0..<callCount where call(client, UInt16(VOS_CALL_NULL)) != 0 {
       return Failure.badReply
