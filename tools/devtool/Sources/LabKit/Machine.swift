@@ -12,6 +12,8 @@ public struct LabMachine: Sendable {
   public static let gateway = "10.0.2.2"
   /// The emulator's name of the port above the e1000e, for its monitor.
   static let rootPort = "rp1"
+  /// The function behind that port: the NIC that is given to a domain.
+  static let assignedNIC = "0000:01:00.0"
   /// The function of the controller with the primary's own disks.
   static let primaryDevice = "0000:03:00.0"
   /// The function of the NVMe controller that the lab host keeps in `lab run`.

@@ -48,17 +48,24 @@ public struct ProgramLab {
   }
 
   /// Makes what is missing, starts a lab host of its own, brings the system up in it.
-  public static func start(_ workspace: Workspace, _ options: Options) throws -> ProgramLab {
+  ///
+  /// - Parameter manifest: of another system than the usual one of three domains.
+  public static func start(
+    _ workspace: Workspace, _ options: Options, manifest: String? = nil
+  ) throws -> ProgramLab {
     let root = try RootBuild(workspace, packages: options.packages)
     try root.build()
     let name = "run-\(getpid())"
     let lab = try Console.shared.step("start the lab host") {
-      try Lab.start(workspace, name: name) { try configure(&$0, root.image, options, workspace) }
+      try Lab.start(workspace, name: name) { 
+        try configure(&$0, root.image, options, workspace)
+        try write(manifest ?? self.manifest(options), for: $0)
+      }
     }
     let run = ProgramLab(system: VosSystem(lab), workspace: workspace, options: options)
     do {
       try Console.shared.step("bring the system up") {
-        try run.system.up("/vos/out/run/\(name)/\(manifestName)")
+        try run.system.up(run.manifestPath)
         if options.withPeer { try run.preparePeer() }
       }
       return run
@@ -98,7 +105,21 @@ public struct ProgramLab {
     }
     try writeDisk(
       machine.disks[0], label: "storage", from: nil, mebibytes: options.storageMiB, log: log)
-    try Data(manifest(options).utf8).write(to: machine.folder.appending(path: manifestName))
+  }
+
+  private static func write(_ manifest: String, for machine: LabMachine) throws {
+    try Data(manifest.utf8).write(to: machine.folder.appending(path: manifestName))
+  }
+
+  private var manifestPath: String {
+    "/vos/out/run/\(system.lab.machine.folder.lastPathComponent)/\(Self.manifestName)"
+  }
+
+  /// Ends the system and brings another one up; what the primary wrote to its disk stays.
+  func restart(manifest: String) throws {
+    try system.down()
+    try Self.write(manifest, for: system.lab.machine)
+    try system.up(manifestPath)
   }
 
   private static func checkShare(_ share: URL) throws {
@@ -133,9 +154,9 @@ public struct ProgramLab {
       network:
         kernel: ../../kernel/vmlinuz
         initrd: ../../images/network.cpio
-        cmdline: console=ttyS0 quiet panic=-1
+        cmdline: console=ttyS0 quiet panic=-1 vos.wait=spin
         memory: 256MiB
-        devices: ["0000:01:00.0"]
+        devices: ["\(LabMachine.assignedNIC)"]
         modules: [\(options.withPeer ? "virtio_pci, virtio_net" : "e1000e")]
         serves: sockets
         network: {address: \(LabMachine.guestAddress), gateway: \(LabMachine.gateway)}

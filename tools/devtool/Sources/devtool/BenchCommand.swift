@@ -7,8 +7,8 @@ struct BenchCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench", abstract: "Measure, and print a table or JSON.",
     discussion: """
-      memory and boot are measured in the lab, with QEMU there as the peer; calls and copy on this \
-      machine's own /dev/kvm, between two micro guests.
+      memory and boot are measured in the lab, with QEMU there as the peer; programs in the lab, with \
+      load from the lab host; calls and copy on this machine's own /dev/kvm, between two micro guests.
       """)
 
   enum Name: String, CaseIterable, ExpressibleByArgument {
@@ -20,6 +20,8 @@ struct BenchCommand: ParsableCommand {
     case calls
     /// Reads of a file between two micro guests, against the host's own.
     case copy
+    /// nginx and redis: all in one domain, and with a network domain.
+    case programs
   }
 
   @Argument(help: "What to measure: \(Name.allCases.map(\.rawValue).joined(separator: ", ")).")
@@ -37,6 +39,7 @@ struct BenchCommand: ParsableCommand {
     if !noBuild { try BuildCommand.buildAll(workspace) }
     if name == .calls { return try measureNatively(workspace, ["calls"]) }
     if name == .copy { return try measureCopy(workspace) }
+    if name == .programs { return try measurePrograms(workspace) }
     let lab = try Console.shared.step("start the lab host") {
       try Lab.start(workspace, name: "bench-\(getpid())", configure: Peer.share)
     }
@@ -46,7 +49,7 @@ struct BenchCommand: ParsableCommand {
     switch name {
     case .memory: try measureMemory(system, peer)
     case .boot: try measureBoot(system, peer)
-    case .calls, .copy: break
+    case .calls, .copy, .programs: break
     }
   }
 
@@ -55,6 +58,12 @@ struct BenchCommand: ParsableCommand {
     let guests = workspace.guest.appending(path: "micro").path
     let program = workspace.bin.appending(path: "vosbench").path
     try mustRun([program] + arguments + ["--guests", guests] + (json ? ["--json"] : []))
+  }
+
+  private func measurePrograms(_ workspace: Workspace) throws {
+    let bench = try ProgramsBench.run(workspace)
+    if json { return print(bench.json) }
+    for line in bench.table { print(line) }
   }
 
   private func measureCopy(_ workspace: Workspace) throws {

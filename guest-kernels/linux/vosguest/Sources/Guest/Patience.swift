@@ -15,8 +15,22 @@ struct Patience {
   /// Sleeps at once.
   static let none = WaitPolicy.Limits(spin: 0, yield: 0, sleepCost: 0)
 
+  /// Never sleeps, but lets others run.
+  static let endless = WaitPolicy.Limits(spin: 0, yield: .max, sleepCost: .max)
+
+  /// The kernel command line may say `vos.wait=sleep` or `vos.wait=spin` to have it one way.
+  private static let setting: Substring = "vos.wait="
+
   /// For this machine.
   static func limits() -> WaitPolicy.Limits {
+    switch Setup.commandLine().last(where: { $0.hasPrefix(setting) })?.dropFirst(setting.count) {
+    case "sleep": return none
+    case "spin": return endless
+    default: return learntLimits()
+    }
+  }
+
+  private static func learntLimits() -> WaitPolicy.Limits {
     let cost = sleepTicks()
     // On one processor a look only keeps the others from working: there are yields instead.
     let isAlone = sysconf(Int32(_SC_NPROCESSORS_ONLN)) == 1
