@@ -57,7 +57,7 @@ public struct ProgramLab {
     try root.build()
     let name = "run-\(getpid())"
     let lab = try Console.shared.step("start the lab host") {
-      try Lab.start(workspace, name: name) { 
+      try Lab.start(workspace, name: name) {
         try configure(&$0, root.image, options, workspace)
         try write(manifest ?? self.manifest(options), for: $0)
       }
