@@ -153,7 +153,7 @@ struct ForeignMonitorTests {
 
   @Test(.enabled(if: usableProcessors().count >= 2, "two processors are needed to spin on"))
   func callsAreServedUnderQEMU() async throws {
-    let channel = try MicroChannel()
+    let channel = try MicroChannel(slices: CallsBenchmark.sliceCount)
     async let served = Self.run("calls-service", channel)
     async let asked = Self.run("calls-client", channel)
     let outputs = try await (asked, served)

@@ -144,8 +144,13 @@ final class ServiceLoop: @unchecked Sendable {
     unsafe completer.bytes(request)
   }
 
-  /// Tells the client's kernel.
-  func post(_ event: ChannelEvent) {
+  /// Tells the client's kernel, with one doorbell.
+  func post(_ batch: [ChannelEvent]) {
+    events.withLock { for event in batch { $0.post(event) } }
+    device.ring(VOS_PEER_CLIENT)
+  }
+
+  private func post(_ event: ChannelEvent) {
     events.withLock { _ = $0.post(event) }
     device.ring(VOS_PEER_CLIENT)
   }

@@ -41,8 +41,8 @@ final class SocketService: ServiceHandler {
   /// Tells the client's kernel. In an object: each look at a bare function within a generic box would
   /// wrap it in one more layer, until a call of it has no stack left.
   private final class Messenger: Sendable {
-    let post: @Sendable (ChannelEvent) -> Void
-    init(_ post: @escaping @Sendable (ChannelEvent) -> Void) { self.post = post }
+    let post: @Sendable ([ChannelEvent]) -> Void
+    init(_ post: @escaping @Sendable ([ChannelEvent]) -> Void) { self.post = post }
   }
 
   /// Set once, before the first call.
@@ -59,7 +59,7 @@ final class SocketService: ServiceHandler {
   }
 
   /// Starts to watch for readiness.
-  func start(post: @escaping @Sendable (ChannelEvent) -> Void) {
+  func start(post: @escaping @Sendable ([ChannelEvent]) -> Void) {
     messenger.withLock { $0 = Messenger(post) }
     System.startThread { self.watch() }
   }
@@ -233,7 +233,10 @@ final class SocketService: ServiceHandler {
   private func poll(_ call: Call, _ socket: Socket) -> Reply {
     let wanted = UInt32(truncatingIfNeeded: call.arguments.0) & Self.pollable
     // First the edges, then the look: what comes between is told twice, and nothing is lost.
-    if call.arguments.1 == UInt64(VOS_POLL_EDGES) { watchEdges(call.object, socket, wanted) }
+    if call.arguments.1 == UInt64(VOS_POLL_EDGES) {
+      let refused = watchEdges(call.object, socket, wanted)
+      guard refused == 0 else { return Reply(refused) }
+    }
     var interest = pollfd(
       fd: socket.descriptor.number, events: Int16(truncatingIfNeeded: wanted), revents: 0)
     // SAFETY: one `pollfd`, a local.
@@ -243,7 +246,9 @@ final class SocketService: ServiceHandler {
     // Armed only if the caller does not know already: else an edge would be told twice.
     let known = wanted | EPOLLERR.rawValue | EPOLLHUP.rawValue
     if call.arguments.1 == UInt64(VOS_POLL_ONCE), ready & known == 0 {
-      arm(call.object, socket, wanted)
+      // Who is not told later must know it now.
+      let refused = arm(call.object, socket, wanted)
+      guard refused == 0 else { return Reply(refused) }
     }
     return Reply(result: Int64(ready))
   }
@@ -251,27 +256,25 @@ final class SocketService: ServiceHandler {
   /// IN, PRI, OUT, ERR, HUP, RDNORM, RDBAND, WRNORM, WRBAND, RDHUP: the low 14 bits.
   private static let pollable: UInt32 = 0x27df
 
-  /// Asks for one event when the socket becomes ready.
-  private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+  /// Asks for one event when the socket becomes ready; 0, or minus an errno.
+  private func arm(_ number: UInt64, _ socket: Socket, _ events: UInt32) -> Int {
     table.withLock { _ in
-      if socket.edges != 0 {
-        addEdges(number, socket, events)
-        return
-      }
+      if socket.edges != 0 { return addEdges(number, socket, events) }
       socket.armed |= events
-      control(number, socket, socket.armed | EPOLLONESHOT.rawValue)
+      return control(number, socket, socket.armed | EPOLLONESHOT.rawValue)
     }
   }
 
-  /// With the table's lock held.
-  private func addEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
-    guard socket.edges | events != socket.edges else { return }
-    socket.edges |= events
-    control(number, socket, socket.edges | EPOLLET.rawValue)
+  /// With the table's lock held. 0, or minus an errno.
+  private func addEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) -> Int {
+    guard socket.edges | events != socket.edges else { return 0 }
+    let error = control(number, socket, socket.edges | events | EPOLLET.rawValue)
+    if error == 0 { socket.edges |= events }
+    return error
   }
 
-  /// With the table's lock held.
-  private func control(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
+  /// With the table's lock held. 0, or minus an errno.
+  private func control(_ number: UInt64, _ socket: Socket, _ events: UInt32) -> Int {
     // SAFETY: makes a value; the union in it is written as the 64-bit token that `tell` reads.
     var event = unsafe guest_event(events, number)
     let operation = socket.isWatched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD
@@ -280,26 +283,25 @@ final class SocketService: ServiceHandler {
       Int(SYS_epoll_ctl), Int(epoll.number), Int(operation), Int(socket.descriptor.number),
       address(&event))
     if result == 0 { socket.isWatched = true }
+    return result
   }
 
-  /// From now on the client is told of each edge of these events.
-  private func watchEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) {
-    let isNew = table.withLock { _ in
-      let isNew = socket.edges | events != socket.edges
-      addEdges(number, socket, events)
-      return isNew
+  /// From now on the client is told of each edge of these events. 0, or minus an errno.
+  private func watchEdges(_ number: UInt64, _ socket: Socket, _ events: UInt32) -> Int {
+    let (isNew, error) = table.withLock { _ in
+      (socket.edges | events != socket.edges, addEdges(number, socket, events))
     }
+    guard error == 0 else { return error }
     // What is ready already is reported once as if it came now. The caller sees it by itself: if
     // the watching thread has not taken that report yet, it is taken here.
-    guard isNew else { return }
+    guard isNew else { return 0 }
     // SAFETY: all zero is a valid event.
     var pending = unsafe [epoll_event](repeating: epoll_event(), count: 64)
     // SAFETY: an array of all-zero events, which are valid.
     let count = unsafe take(&pending, milliseconds: 0)
-    for index in 0..<count {
-      // SAFETY: the kernel filled the event.
-      if unsafe guest_event_token(&pending[index]) != number { unsafe tell(&pending[index]) }
-    }
+    // SAFETY: the kernel filled `count` of them.
+    unsafe tell(count, of: &pending, but: number)
+    return 0
   }
 
   /// How many events there are, of which the first are in `events` then.
@@ -319,24 +321,28 @@ final class SocketService: ServiceHandler {
     while true {
       // SAFETY: an array of all-zero events, which are valid.
       let count = unsafe take(&events, milliseconds: -1)
-      for index in 0..<count {
-        // SAFETY: the kernel filled the event.
-        unsafe tell(&events[index])
-      }
+      // SAFETY: the kernel filled `count` of them.
+      unsafe tell(count, of: &events)
     }
   }
 
-  private func tell(_ event: inout epoll_event) {
-    // SAFETY: the kernel filled the event; its token is the one that `arm` gave it.
-    let number = unsafe guest_event_token(&event)
-    let ready = unsafe event.events
-    let cookie: UInt64? = table.withLock { table in
+  /// Tells the client of the first `count` events, and rings once for all of them.
+  private func tell(_ count: Int, of events: inout [epoll_event], but known: UInt64? = nil) {
+    let told = (0..<count).compactMap { index -> ChannelEvent? in
+      // SAFETY: the kernel filled the event; its token is the one that `control` gave it.
+      let number = unsafe guest_event_token(&events[index])
+      let ready = unsafe events[index].events
+      return number == known ? nil : event(of: number, ready)
+    }
+    if !told.isEmpty { messenger.withLock { $0 }?.post(told) }
+  }
+
+  private func event(of number: UInt64, _ ready: UInt32) -> ChannelEvent? {
+    table.withLock { table in
       guard let socket = table[number] else { return nil }
       socket.armed = 0
-      return socket.cookie
+      return .ready(cookie: socket.cookie, readiness: ready)
     }
-    guard let cookie else { return }
-    messenger.withLock { $0 }?.post(.ready(cookie: cookie, readiness: ready))
   }
 }
 
