@@ -214,6 +214,7 @@ public struct ProgramLab {
   /// `ProgramsBuild` has made.
   private func preparePeer() throws {
     let root = ProgramLab.peerRoot
+    let served = "/vos/out/programs"
     try system.onHost(
       "disk=$(basename /sys/bus/pci/devices/\(LabMachine.peerDevice)/nvme/nvme*)n1; "
         + "mount -t ext4 -o noatime /dev/$disk \(root) && mount -t proc proc \(root)/proc && "
@@ -221,7 +222,8 @@ public struct ProgramLab {
         + "nic=$(basename /sys/bus/pci/devices/0000:00:06.0/virtio*/net/*) && "
         + "ip addr add \(ProgramLab.peerAddress)/24 dev $nic && "
         + "ip addr add \(LabMachine.serverAddress)/24 dev $nic && ip link set $nic up && "
-        + "busybox httpd -p \(LabMachine.serverAddress):80 -h /vos/out/programs")
+        // A benchmark has nothing to serve.
+        + "{ [ ! -d \(served) ] || busybox httpd -p \(LabMachine.serverAddress):80 -h \(served); }")
   }
 
   /// Runs a shell script in the lab host's Debian, outside the primary's network domain.
