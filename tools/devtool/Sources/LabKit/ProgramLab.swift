@@ -151,15 +151,7 @@ public struct ProgramLab {
         memory: \(options.memoryMiB)MiB
         devices: ["\(LabMachine.primaryDevice)"]
         modules: [fuse]
-      network:
-        kernel: ../../kernel/vmlinuz
-        initrd: ../../images/network.cpio
-        cmdline: console=ttyS0 quiet panic=-1 vos.wait=spin
-        memory: 256MiB
-        devices: ["\(LabMachine.assignedNIC)"]
-        modules: [\(options.withPeer ? "virtio_pci, virtio_net" : "e1000e")]
-        serves: sockets
-        network: {address: \(LabMachine.guestAddress), gateway: \(LabMachine.gateway)}
+    \(networkDomain(modules: options.withPeer ? virtualNICModules : "e1000e"))
       storage:
         kernel: ../../kernel/vmlinuz
         initrd: ../../images/storage.cpio
@@ -170,6 +162,26 @@ public struct ProgramLab {
         serves: files
         storage: {source: /dev/sda, type: ext4, mount: /storage}
 
+    """
+  }
+
+  /// Drivers of the NICs of a lab with a peer.
+  static let virtualNICModules = "virtio_pci, virtio_net"
+
+  /// The domain that has the NIC; indented as an entry of `domains`.
+  ///
+  /// - Parameter settings: more of the kernel command line, beginning with a blank.
+  static func networkDomain(modules: String, settings: String = "") -> String {
+    """
+      network:
+        kernel: ../../kernel/vmlinuz
+        initrd: ../../images/network.cpio
+        cmdline: console=ttyS0 quiet panic=-1\(settings)
+        memory: 256MiB
+        devices: ["\(LabMachine.assignedNIC)"]
+        modules: [\(modules)]
+        serves: sockets
+        network: {address: \(LabMachine.guestAddress), gateway: \(LabMachine.gateway)}
     """
   }
 

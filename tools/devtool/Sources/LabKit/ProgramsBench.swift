@@ -81,22 +81,14 @@ public struct ProgramsBench {
           cmdline: console=ttyS0 quiet panic=-1
           memory: \(memoryMiB)MiB
           devices: [\(isAlone ? disk + ", " + nic : disk)]
-          modules: [virtio_pci, virtio_net]
+          modules: [\(ProgramLab.virtualNICModules)]
 
       """
     if isAlone { return domains }
-    return domains + """
-        network:
-          kernel: ../../kernel/vmlinuz
-          initrd: ../../images/network.cpio
-          cmdline: console=ttyS0 quiet panic=-1 vos.wait=\(arrangement == .service ? "spin" : "sleep")
-          memory: 256MiB
-          devices: [\(nic)]
-          modules: [virtio_pci, virtio_net]
-          serves: sockets
-          network: {address: \(LabMachine.guestAddress), gateway: \(LabMachine.gateway)}
-
-      """
+    let wait = arrangement == .service ? "spin" : "sleep"
+    return domains
+      + ProgramLab.networkDomain(
+        modules: ProgramLab.virtualNICModules, settings: " vos.wait=\(wait)") + "\n"
   }
 
   private static func prepare(_ lab: ProgramLab, _ arrangement: Arrangement) throws {

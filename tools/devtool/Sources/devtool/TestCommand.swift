@@ -83,15 +83,7 @@ struct PackageTests {
   /// vos.ko and the service daemon in two guests under QEMU without KVM: what they need is built.
   private func testModule() throws -> Tally {
     var tally = Tally()
-    guard findProgram("qemu-system-x86_64") != nil else {
-      let text = "vos.ko: there is no qemu-system-x86_64 on this machine"
-      if ProcessInfo.processInfo.environment["REQUIRE_LAB"] == "1" {
-        tally.failed.append(text + ", and REQUIRE_LAB=1")
-      } else {
-        tally.skipped.append(text)
-      }
-      return tally
-    }
+    guard tally.hasEmulator(for: "vos.ko") else { return tally }
     do {
       for target in build ? [BuildTarget.kernel, .guest] : [] { try target.build(in: workspace) }
     } catch {
@@ -165,15 +157,7 @@ struct LabTests {
   func run() throws -> Tally {
     var tally = Tally()
     Console.shared.headline("lab tests")
-    guard findProgram("qemu-system-x86_64") != nil else {
-      let text = "lab: all checks: there is no qemu-system-x86_64 on this machine"
-      if ProcessInfo.processInfo.environment["REQUIRE_LAB"] == "1" {
-        tally.failed.append(text + ", and REQUIRE_LAB=1")
-      } else {
-        tally.skipped.append(text)
-      }
-      return tally
-    }
+    guard tally.hasEmulator(for: "lab: all checks") else { return tally }
     do {
       if build { try BuildCommand.buildAll(workspace) }
       try runChecks(&tally)
@@ -239,5 +223,19 @@ struct LabTests {
     }
     // The next check shall not stumble over what this one left.
     _ = try? system.vosctl(["down"], withinSeconds: 60)
+  }
+}
+
+extension Tally {
+  /// Whether there is an emulator; if not, `what` is skipped, or failed where it must be run.
+  fileprivate mutating func hasEmulator(for what: String) -> Bool {
+    guard findProgram("qemu-system-x86_64") == nil else { return true }
+    let text = "\(what): there is no qemu-system-x86_64 on this machine"
+    if ProcessInfo.processInfo.environment["REQUIRE_LAB"] == "1" {
+      failed.append(text + ", and REQUIRE_LAB=1")
+    } else {
+      skipped.append(text)
+    }
+    return false
   }
 }

@@ -145,13 +145,8 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   /// Tells the client's kernel, with one doorbell.
-  func post(_ batch: [ChannelEvent]) {
+  func post(_ batch: some Sequence<ChannelEvent>) {
     events.withLock { for event in batch { $0.post(event) } }
-    device.ring(VOS_PEER_CLIENT)
-  }
-
-  private func post(_ event: ChannelEvent) {
-    events.withLock { _ = $0.post(event) }
     device.ring(VOS_PEER_CLIENT)
   }
 
@@ -277,7 +272,7 @@ final class ServiceLoop: @unchecked Sendable {
   }
 
   private func postCompletion(_ slice: Int, _ slot: Int) {
-    post(.completion(slice: UInt32(slice), slot: UInt32(slot)))
+    post(CollectionOfOne(.completion(slice: UInt32(slice), slot: UInt32(slot))))
   }
 
   private func execute(_ request: Request) {
