@@ -199,39 +199,7 @@ public func stop() {
   line.add(" kernel threads, ")
   line.add(switches)
   line.add(" switches")
-  line.print()
-}
-
-/// One line of text, without allocation.
-private struct Line {
-  private var bytes = InlineArray<160, UInt8>(repeating: 0)
-  private var count = 0
-
-  mutating func add(_ text: StaticString) {
-    for index in 0..<text.utf8CodeUnitCount { add(byte: unsafe text.utf8Start[index]) }
-  }
-
-  mutating func add(_ value: UInt64) {
-    var divisor: UInt64 = 1
-    while value / divisor > 9 { divisor = divisor &* 10 }
-    while divisor > 0 {
-      add(byte: UInt8(truncatingIfNeeded: value / divisor % 10) &+ 48)
-      divisor = divisor / 10
-    }
-  }
-
-  private mutating func add(byte: UInt8) {
-    guard count < 159 else { return }
-    bytes[count] = byte
-    count = count &+ 1
-  }
-
-  mutating func print() {
-    add(byte: 10)
-    let length = count
-    let write = 1
-    unsafe bytes.span.withUnsafeBytes { text in
-      _ = mn_syscall(write, 2, Int(bitPattern: text.baseAddress), length, 0, 0, 0)
-    }
-  }
+  let write = 1
+  // SAFETY: the text is alive during the call.
+  unsafe line.end { _ = mn_syscall(write, 2, Int(bitPattern: $0.baseAddress), $0.count, 0, 0, 0) }
 }

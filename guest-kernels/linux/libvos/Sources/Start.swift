@@ -140,40 +140,10 @@ public func stop() {
   case Rewriting.State.refused: line.add(", not rewritten: this C library is not as expected")
   default: break
   }
-  line.print()
-}
-
-/// One line of text, without allocation.
-private struct Line {
-  private var bytes = InlineArray<240, UInt8>(repeating: 0)
-  private var count = 0
-
-  mutating func add(_ text: StaticString) {
-    for index in 0..<text.utf8CodeUnitCount { add(byte: unsafe text.utf8Start[index]) }
-  }
-
-  mutating func add(_ value: UInt64) {
-    var divisor: UInt64 = 1
-    while value / divisor > 9 { divisor = divisor &* 10 }
-    while divisor > 0 {
-      add(byte: UInt8(truncatingIfNeeded: value / divisor % 10) &+ 48)
-      divisor = divisor / 10
-    }
-  }
-
-  private mutating func add(byte: UInt8) {
-    guard count < 239 else { return }
-    bytes[count] = byte
-    count = count &+ 1
-  }
-
-  mutating func print() {
-    add(byte: 10)
-    let length = count
-    unsafe bytes.span.withUnsafeBytes { text in
-      let kept = unsafe Int32(bitPattern: libvos_set().pointee.debug)
-      _ = unsafe real().pointee.write(kept > 2 ? kept : 2, text.baseAddress, length)
-    }
+  // SAFETY: the text is alive during the call.
+  unsafe line.end { text in
+    let kept = unsafe Int32(bitPattern: libvos_set().pointee.debug)
+    _ = unsafe real().pointee.write(kept > 2 ? kept : 2, text.baseAddress, text.count)
   }
 }
 

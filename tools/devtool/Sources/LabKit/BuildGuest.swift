@@ -59,8 +59,10 @@ public struct GuestBuild {
   /// What a folder's own `build` script makes: Embedded Swift for Linux programs.
   private func linked(_ name: String, _ leaf: String) throws {
     let folder = "guest-kernels/linux/" + leaf
-    // libvos waits by the same policy as every other side of a channel.
-    let sources = [folder, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
+    // libvos waits by the same policy as every other side of a channel; libvos-mn writes its line as
+    // libvos does.
+    let libvos = "guest-kernels/linux/libvos/Sources"
+    let sources = [folder, libvos, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
     let target = workspace.guest.appending(path: name)
     try SwiftBuild(workspace).incremental(name, sources, products: [target]) { log in
       try Console.shared.step("build \(name)") {
