@@ -181,6 +181,7 @@ int vos_sock_accept(struct socket *sock, struct socket *newsock, int flags,
 	if (!child)
 		return -ENOBUFS;
 	child->epoch = vs->epoch;
+	vos_sock_forget_hint(vs);
 	ret = vos_accept_into(vs, child, flags);
 	if (ret) {
 		vos_sock_free(child);

@@ -62,6 +62,8 @@ struct vos_sock {
 	u32 armed; /* events that the service will tell of */
 	u32 told_ready; /* counts READY events, and what makes `armed` stale */
 	u32 edges; /* events of edge-triggered waiters: the service tells each time */
+	u32 hint; /* what the last READY event said, until it has been used */
+	u32 hint_covers; /* events of which it says whether they are ready */
 	struct mutex options_lock;
 	int untold; /* how the far end refused what it was told last */
 	struct vos_told told;
@@ -117,6 +119,7 @@ u32 vos_rights(struct net *net);
 
 /* sockwait.c */
 void vos_sock_disarm(struct vos_sock *vs);
+void vos_sock_forget_hint(struct vos_sock *vs);
 int vos_sock_wait(struct vos_sock *vs, u32 events, long *timeout,
 		  unsigned int *tries);
 int vos_sock_pause(long *timeout);

@@ -249,6 +249,7 @@ int vos_sock_recvmsg(struct socket *sock, struct msghdr *msg, size_t length,
 	if (!stream || flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE))
 		target = 0;
 	vos_sock_tell_options(vs);
+	vos_sock_forget_hint(vs);
 	do {
 		ret = vos_receive_once(vs, msg, length - received, wire, &asked);
 		if (ret == -EAGAIN && (!received || received < target)) {

@@ -37,6 +37,7 @@ void vos_sock_disarm(struct vos_sock *vs)
 
 	spin_lock_irqsave(&vs->arm_lock, flags);
 	vs->armed = 0;
+	vs->hint = 0;
 	vs->told_ready++;
 	spin_unlock_irqrestore(&vs->arm_lock, flags);
 }
@@ -59,6 +60,8 @@ static bool vos_sock_note_ready(struct vos_sock *vs, u32 ready)
 
 	spin_lock_irqsave(&vs->arm_lock, flags);
 	others = vs->armed & ~(vs->edges | VOS_POLL_ALWAYS);
+	vs->hint = vos_poll_key(ready);
+	vs->hint_covers = vs->armed | vs->edges | VOS_POLL_ALWAYS;
 	vs->armed = 0;
 	vs->told_ready++;
 	spin_unlock_irqrestore(&vs->arm_lock, flags);
@@ -107,6 +110,32 @@ void vos_sock_wake_all(struct vos_device *dev)
 	xa_for_each(&dev->sockets, cookie, vs)
 		vos_sock_wake(vs, 0);
 	rcu_read_unlock();
+}
+
+/*
+ * Of a file that does not block, a READY event answers the first look after it,
+ * without a call: should somebody have been faster, the program finds EAGAIN,
+ * which it must reckon with. Errors are always asked for. 0: ask.
+ */
+static u32 vos_sock_take_hint(struct vos_sock *vs, u32 events)
+{
+	unsigned long flags;
+	u32 hint = 0;
+
+	if (!READ_ONCE(vs->hint))
+		return 0;
+	spin_lock_irqsave(&vs->arm_lock, flags);
+	if (!(vs->hint & VOS_POLL_ALWAYS) && !(events & ~vs->hint_covers))
+		hint = vs->hint & events;
+	vs->hint = 0;
+	spin_unlock_irqrestore(&vs->arm_lock, flags);
+	return hint;
+}
+
+/* A call is about to take what it may speak of. */
+void vos_sock_forget_hint(struct vos_sock *vs)
+{
+	WRITE_ONCE(vs->hint, 0);
 }
 
 /* Armed and not yet told: then the answer is known without asking. */
@@ -269,6 +298,7 @@ static s64 vos_sock_arm_rest(struct vos_sock *vs, u32 events, s64 mask)
 		rest &= ~VOS_POLL_READING;
 	if (mask & EPOLLOUT)
 		rest &= ~VOS_POLL_WRITING;
+	rest &= ~READ_ONCE(vs->edges); /* told in any case */
 	if (!rest)
 		return mask;
 	again = vos_sock_query(vs, rest, true);
@@ -283,6 +313,7 @@ void vos_sock_want_edges(struct vos_sock *vs, u32 events)
 	spin_lock_irqsave(&vs->arm_lock, flags);
 	WRITE_ONCE(vs->edges, vs->edges | events);
 	vs->armed = 0; /* the service is to be asked once more */
+	vs->hint = 0;
 	spin_unlock_irqrestore(&vs->arm_lock, flags);
 }
 
@@ -295,18 +326,26 @@ __poll_t vos_sock_poll(struct file *file, struct socket *sock,
 	struct vos_sock *vs = vos_sk(sock->sk);
 	u32 asked = (__force u32)poll_requested_events(wait);
 	u32 events = asked & VOS_POLL_KNOWN;
-	bool arm;
-	s64 mask;
+	bool arm, newly;
+	s64 mask = 0;
 
 	sock_poll_wait(file, sock, wait);
 	if (vs->local && vos_diag_answers(vs))
 		return vos_diag_poll(vs, wait);
-	/* poll_requested_events() says ~0 for "whatever". */
-	if (asked & (__force u32)EPOLLET && ~asked && events & ~READ_ONCE(vs->edges))
+	/*
+	 * poll_requested_events() says ~0 for "whatever". The service has to hear
+	 * of new edges: then it is asked in any case.
+	 */
+	newly = asked & (__force u32)EPOLLET && ~asked &&
+		events & ~READ_ONCE(vs->edges);
+	if (newly)
 		vos_sock_want_edges(vs, events);
 	vos_sock_tell_options(vs);
 	arm = wq_has_sleeper(&sock->wq.wait);
-	mask = vos_sock_query(vs, events, arm);
+	if (file->f_flags & O_NONBLOCK && !newly)
+		mask = vos_sock_take_hint(vs, events);
+	if (!mask)
+		mask = vos_sock_query(vs, events, arm);
 	if (arm)
 		mask = vos_sock_arm_rest(vs, events, mask);
 	if (mask < 0) {

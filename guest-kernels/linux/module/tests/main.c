@@ -148,6 +148,7 @@ static const struct suite {
 	{ "multicast", multicast },	{ "raw", raw },
 	{ "options", options },		{ "controls", controls },
 	{ "waiting", waiting },		{ "edges", edges },
+	{ "hints", hints },
 	{ "signals", signals },		{ "processes", processes },
 	{ "netlink", netlink },		{ "packets", packets },
 	{ "herds", herds },		{ "rights", rights },

@@ -75,6 +75,7 @@ void controls(void);
 void waiting(void);
 void herds(void);
 void edges(void);
+void hints(void);
 void idle(void);
 void signals(void);
 void processes(void);
