@@ -238,6 +238,10 @@ struct vos_event {
 #define VOS_CALL_GETPEERNAME 52u
 #define VOS_CALL_SETSOCKOPT 54u
 #define VOS_CALL_GETSOCKOPT 55u
+#define VOS_CALL_FSYNC 74u
+#define VOS_CALL_FDATASYNC 75u
+#define VOS_CALL_FTRUNCATE 77u
+#define VOS_CALL_FALLOCATE 285u
 #define VOS_CALL_ACCEPT4 288u
 
 #define VOS_CALL_OWN_BASE 0x1000u
@@ -255,6 +259,9 @@ struct vos_event {
 #define VOS_CALL_EXEC_WAIT 0x1103u   /* result: wait status as wait4 gives it */
 #define VOS_CALL_EXEC_SIGNAL 0x1104u /* argument[0]: signal number */
 #define VOS_CALL_POWEROFF 0x1105u    /* sync, unmount, power off */
+
+/* FALLOC_FL_KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE: what may be done twice. */
+#define VOS_FALLOCATE_MODES 0x13u
 
 /* POLL: what else than looking. */
 #define VOS_POLL_LOOK 0u
@@ -304,6 +311,9 @@ struct vos_event {
  * READ, WRITE on a socket object: data = payload alone; argument[0] = MSG_*
  * flags; the hot form of send and recv.
  * PREAD64, PWRITE64: argument[0] = offset; data = payload alone.
+ * FSYNC, FDATASYNC of a file object: no arguments. FTRUNCATE: argument[0] = size.
+ * FALLOCATE: argument[0] = mode (VOS_FALLOCATE_MODES), [1] = offset, [2] = length.
+ * Each may be done twice.
  * FSTAT: reply data = struct stat. NET_TABLE: reply data = the text from there on,
  * as far as there is room; result: its bytes, 0 at the end. Only slice 0 may ask.
  */

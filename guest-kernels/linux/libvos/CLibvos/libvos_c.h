@@ -101,6 +101,10 @@ struct libvos_directory_entry {
 	X(int, ppoll, (struct libvos_interest *, unsigned long, const struct libvos_time *, const void *)) \
 	X(int, select, (int, uint64_t *, uint64_t *, uint64_t *, void *))      \
 	X(int, pselect, (int, uint64_t *, uint64_t *, uint64_t *, const struct libvos_time *, const void *)) \
+	X(int, fsync, (int))                                                  \
+	X(int, fdatasync, (int))                                              \
+	X(int, ftruncate64, (int, long))                                      \
+	X(int, fallocate64, (int, int, long, long))                           \
 	X(void, sync, (void))                                                 \
 	X(int, syncfs, (int))                                                 \
 	X(int, socket, (int, int, int))                                       \
@@ -186,7 +190,6 @@ void *dlsym(void *handle, const char *name);
 int *_Nonnull __errno_location(void);
 int getpid(void);
 int sched_yield(void);
-int fsync(int descriptor);
 int fstat(int descriptor, struct libvos_status *status);
 int munmap(void *address, size_t length);
 int madvise(void *address, size_t length, int advice);

@@ -8,6 +8,8 @@ struct Request {
   var call: UInt32
   var object: UInt64
   var argument: UInt64
+  /// The arguments after that.
+  var more: (UInt64, UInt64) = (0, 0)
   /// Bytes of request in the slot's piece of the arena.
   var length: Int
   /// Bytes that the reply may put there.
@@ -112,7 +114,9 @@ struct Channel {
     unsafe line.pointee.data_offset = place(slot)
     unsafe line.pointee.data_length = UInt32(truncatingIfNeeded: request.length)
     unsafe line.pointee.data_capacity = UInt32(truncatingIfNeeded: request.capacity)
-    unsafe line.pointee.argument = (request.argument, 0, 0)
+    unsafe line.pointee.argument = (
+      request.argument, request.more.0, request.more.1
+    )
     unsafe vos_store_release32(state, word)
     // Store, then look whether the service sleeps; it stores, then looks for calls.
     vos_full_fence()

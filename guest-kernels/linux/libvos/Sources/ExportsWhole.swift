@@ -28,7 +28,7 @@ public func synchronize() {
   unsafe real().pointee.sync()
   keepingErrorNumber {
     eachRoot { root in
-      _ = fsync(root)
+      _ = unsafe real().pointee.fsync(root)
       return true
     }
   }
@@ -44,7 +44,7 @@ public func synchronizeFileSystem(_ descriptor: Int32) -> Int32 {
   eachRoot { root in
     var status = libvos_status()
     guard unsafe fstat(root, &status) == 0, status.device == own.device else { return true }
-    result = fsync(root)
+    result = unsafe real().pointee.fsync(root)
     return false
   }
   if result == 0 { errorNumber = saved }

@@ -91,6 +91,26 @@ enum Files {
     return nil
   }
 
+  /// A call without data on a file that is attached already. False: make the real call, also after an
+  /// error, which it finds again; all of them may be made twice.
+  static func control(
+    _ descriptor: Int32, _ call: UInt32, _ argument: Int = 0, _ second: Int = 0, _ third: Int = 0
+  ) -> Bool {
+    guard let entry = Entry(descriptor), Ownership.settled(entry).kind == .file,
+      let channel = channel(entry)
+    else { return false }
+    let request = Request(
+      call: call, object: entry.object, argument: UInt64(truncatingIfNeeded: argument),
+      more: (UInt64(truncatingIfNeeded: second), UInt64(truncatingIfNeeded: third)), length: 0,
+      capacity: 0)
+    guard channel.isDone(request) else {
+      channel.countFallback()
+      return false
+    }
+    channel.countFast()
+    return true
+  }
+
   private static let set: Int32 = 0
   private static let current: Int32 = 1
 

@@ -91,6 +91,14 @@ extension Channel {
     return nil
   }
 
+  /// Whether a call without data came back with 0.
+  func isDone(_ request: Request) -> Bool {
+    guard let slot = allocate(waits: true) else { return false }
+    guard case .done(let result) = finish(submit(request, in: slot)) else { return false }
+    release(slot)
+    return result == 0
+  }
+
   private func drain(_ ticket: Ticket) {
     if case .done = finish(ticket) { release(ticket.slot) }
   }

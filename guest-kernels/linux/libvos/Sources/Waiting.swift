@@ -10,6 +10,8 @@ enum WaitKind: Int32 {
   case arrival
   /// The same, asked by poll.
   case readiness
+  /// A disk.
+  case durability
 
   init(of call: UInt32) {
     switch call {
@@ -17,6 +19,7 @@ enum WaitKind: Int32 {
     case UInt32(VOS_CALL_WRITE): self = .socketSend
     case UInt32(VOS_CALL_PREAD64): self = .fileRead
     case UInt32(VOS_CALL_PWRITE64): self = .fileWrite
+    case UInt32(VOS_CALL_FSYNC), UInt32(VOS_CALL_FDATASYNC): self = .durability
     default: self = .other
     }
   }
@@ -228,7 +231,7 @@ extension Channel {
     return unsafe limit > UInt32(bitPattern: ticket.slot)
       && line.pointee.call == UInt16(truncatingIfNeeded: request.call)
       && line.pointee.flags == 0 && line.pointee.object == request.object
-      && line.pointee.argument.0 == request.argument
+      && line.pointee.argument == (request.argument, request.more.0, request.more.1)
       && line.pointee.data_offset == place(ticket.slot)
       && line.pointee.data_capacity == UInt32(truncatingIfNeeded: request.capacity)
   }

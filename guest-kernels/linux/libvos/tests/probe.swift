@@ -75,12 +75,16 @@ func files() {
   say(
     "zero \(read(it, &bytes, 0)) readv none \(readv(it, nil, 0)) bad \(readv(it, nil, -1)) \(errno)"
   )
-  ftruncate(it, 1000)
+  say("safe \(fsync(it)) \(fdatasync(it)) room \(cdouble_fallocate(it, 0, 400_000, 50_000))")
+  say("end \(lseek(it, 0, SEEK_END)) bad room \(cdouble_fallocate(it, 0, -1, 5)) \(errno)")
+  say("cut \(ftruncate(it, 1000)) bad cut \(ftruncate(it, -1)) \(errno)")
   say("short end \(lseek(it, 0, SEEK_END))"); get(it, 10)
   close(it)
   say("closed \(read(it, &bytes, 1)) \(errno)")
   let only = file("probe")
-  say("read-only write \(write(only, bytes, 5)) \(errno)")
+  say("read-only write \(write(only, bytes, 5)) \(errno) \(read(only, &bytes, 5))")
+  say("read-only cut \(ftruncate(only, 5)) \(errno) room \(cdouble_fallocate(only, 0, 0, 5)) \(errno)")
+  say("read-only safe \(fsync(only)) \(fdatasync(only))")
   close(only)
   let add = file("probe", O_WRONLY | O_APPEND)
   say("append \(write(add, bytes, 5)) \(lseek(add, 0, SEEK_CUR))")
@@ -93,6 +97,13 @@ func files() {
   lseek(log, 0, SEEK_SET); get(log, 100)
   close(log)
   make("probe", 300_000)
+}
+
+/// What a database does: no trap where the file is attached.
+func durable() {
+  let it = file("durable", O_RDWR | O_CREAT | O_TRUNC)
+  say("\(write(it, "data", 4)) \(fsync(it)) \(fdatasync(it)) \(ftruncate(it, 2))")
+  close(it)
 }
 
 func shared() {
@@ -681,6 +692,7 @@ case "streams": streams()
 case "scribble": scribble()
 case "waiter": waiter()
 case "files": files()
+case "durable": durable()
 case "shared": shared()
 case "rights": rights()
 case "threads": threads()

@@ -119,6 +119,14 @@ func execute(_ channel: Int, _ slice: UInt32, _ slot: vos_slot, _ data: UnsafeMu
     return errno(pread(descriptor, data, Int(slot.data_capacity), Int(slot.argument.0)))
   case VOS_CALL_PWRITE64:
     return errno(pwrite(descriptor, data, Int(slot.data_length), Int(slot.argument.0)))
+  case VOS_CALL_FSYNC: return errno(Int(fsync(descriptor)))
+  case VOS_CALL_FDATASYNC: return errno(Int(fdatasync(descriptor)))
+  case VOS_CALL_FTRUNCATE: return errno(Int(ftruncate(descriptor, Int(slot.argument.0))))
+  case VOS_CALL_FALLOCATE:
+    return errno(
+      cdouble_syscall(
+        285, Int(descriptor), Int(slot.argument.0), Int(slot.argument.1), Int(slot.argument.2), 0,
+        0))
   default: return Int64(-ENOSYS)
   }
 }

@@ -111,6 +111,7 @@ public struct CallsTable {
 
   private static let exportFiles = [
     (how: "by slots, on remote descriptors", file: "ExportsTransfer"),
+    (how: "the same, of files that were read or written by slots before", file: "ExportsFiles"),
     (how: "the same, with addresses and many at once", file: "ExportsMessages"),
     (how: "by slots, if remote sockets alone are asked for data", file: "ExportsReadiness"),
     (how: "the same, inside the C library (`vos-run --rewrite`)", file: "ExportsInternal"),

@@ -14,6 +14,7 @@ long cdouble_syscall(long number, long a, long b, long c, long d, long e, long f
 int cdouble_fork(void) __asm__("fork");
 int cdouble_ioctl(int fd, unsigned long command, unsigned long argument) __asm__("ioctl");
 int cdouble_open(const char *path, int flags, int mode) __asm__("open");
+int cdouble_fallocate(int fd, int mode, long offset, long length) __asm__("fallocate");
 int cdouble_fcntl(int fd, int command, long argument) __asm__("fcntl");
 
 int cdouble_close_range(unsigned first, unsigned last, int flags) __asm__("close_range");

@@ -169,7 +169,9 @@ final class FuseService: ServiceHandler {
     case VOS_CALL_NULL: return Reply(result: 0)
     // SAFETY: passed on as it came from `ServiceCompleter`, which checked the window.
     case VOS_CALL_FUSE: return unsafe message(request, bytes)
-    case VOS_CALL_PREAD64, VOS_CALL_PWRITE64: return unsafe direct(request, bytes)
+    case VOS_CALL_PREAD64, VOS_CALL_PWRITE64, VOS_CALL_FSYNC, VOS_CALL_FDATASYNC,
+      VOS_CALL_FTRUNCATE, VOS_CALL_FALLOCATE:
+      return unsafe direct(request, bytes)
     default: return Reply(Failure.notImplemented)
     }
   }
@@ -203,7 +205,7 @@ final class FuseService: ServiceHandler {
     return Reply(0, bytes: reply.finish(unique: message.head.unique, error: error))
   }
 
-  /// Reads and writes of a process on a file that is attached to its slice.
+  /// A call of a process on a file that is attached to its slice.
   private func direct(_ request: Request, _ bytes: UnsafeMutableRawBufferPointer) -> Reply {
     let call = request.call
     let handle: FuseHandle? = tables.withLock { tables in
@@ -216,25 +218,44 @@ final class FuseService: ServiceHandler {
     }
     guard let handle else { return Reply(Failure.badDescriptor) }
     defer { handle.directCalls.subtract(1, ordering: .sequentiallyConsistent) }
-    guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
     let number = Int(handle.descriptor.number)
-    if UInt32(call.number) == VOS_CALL_PREAD64 {
+    switch UInt32(call.number) {
+    case VOS_CALL_FSYNC: return Reply(kernelRetrying(Int(SYS_fsync), number))
+    case VOS_CALL_FDATASYNC: return Reply(kernelRetrying(Int(SYS_fdatasync), number))
+    case VOS_CALL_PREAD64:
+      guard let offset = Int(exactly: call.arguments.0) else { return Reply(Failure.invalid) }
       // SAFETY: the kernel writes at most `capacity` bytes, which `ServiceCompleter` checked the
       // window to have.
       let count = unsafe kernelRetrying(
         Int(SYS_pread64), number, address(bytes.baseAddress), Int(call.data.capacity), offset)
       return Reply(count, bytes: count)
+    default: break
     }
     // Before and after: whoever looks in between must see a change as well.
     let refused = Identity.writer(liveEntry(request.slice)?.uid ?? Self.nobody, Self.nobody)
     guard refused == 0 else { return Reply(refused) }
     handle.node.fastWrites.add(1, ordering: .relaxed)
     defer { handle.node.fastWrites.add(1, ordering: .relaxed) }
-    let count = space.awaited {
+    return Reply(space.awaited { unsafe change(call, number, bytes) } ?? Failure.inputOutput)
+  }
+
+  /// What changes an attached file; numbers are the client's.
+  private func change(
+    _ call: Call, _ file: Int, _ bytes: UnsafeMutableRawBufferPointer
+  ) -> Int {
+    let numbers = call.arguments
+    guard let first = Int(exactly: numbers.0), let second = Int(exactly: numbers.1),
+      let third = Int(exactly: numbers.2)
+    else { return Failure.invalid }
+    switch UInt32(call.number) {
+    case VOS_CALL_FTRUNCATE: return kernelRetrying(Int(SYS_ftruncate), file, first)
+    case VOS_CALL_FALLOCATE:
+      guard first & ~Int(VOS_FALLOCATE_MODES) == 0 else { return Failure.notSupported }
+      return kernelRetrying(Int(SYS_fallocate), file, first, second, third)
+    default:
       // SAFETY: the kernel reads `length` bytes, which `ServiceCompleter` checked the window to have.
-      unsafe kernelRetrying(
-        Int(SYS_pwrite64), number, address(bytes.baseAddress), Int(call.data.length), offset)
+      return unsafe kernelRetrying(
+        Int(SYS_pwrite64), file, address(bytes.baseAddress), Int(call.data.length), first)
     }
-    return Reply(count ?? Failure.inputOutput)
   }
 }

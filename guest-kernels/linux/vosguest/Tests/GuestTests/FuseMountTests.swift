@@ -363,6 +363,36 @@ struct FuseMountTests {
     #expect(try shell("stat -c %a \(path)") == String(mode, radix: 8) + "\n")
   }
 
+  /// What keeps data safe and gives it room, without the client's kernel.
+  @Test func aDirectCallWithoutData() throws {
+    let it = try Mounted()
+    defer { it.end() }
+    it.channel.giveOut(2, uid: 1000)
+    let caller = Caller(it.channel, slice: 2)
+    let path = it.mount + "/file"
+    try shell("printf abcdef > \(path); chmod 4777 \(path)")
+    let file = open(path, O_RDWR)
+    defer { close(file) }
+    let object = UInt64(guest_call(Int(SYS_ioctl), Int(file), Int(VOS_IOC_ATTACH), 2, 0, 0, 0))
+    #expect(try caller.call(VOS_CALL_FSYNC, object).result == 0)
+    #expect(try caller.call(VOS_CALL_FDATASYNC, object).result == 0)
+    #expect(try shell("stat -c %a \(path)") == "4777\n")
+    #expect(try caller.call(VOS_CALL_FTRUNCATE, object, (4, 0, 0)).result == 0)
+    // Cut as that user: what a local kernel takes away then is gone.
+    #expect(try shell("stat -c '%s %a' \(path)") == "4 777\n")
+    #expect(try caller.call(VOS_CALL_FALLOCATE, object, (0, 0, 10)).result == 0)
+    #expect(try shell("stat -c %s \(path)") == "10\n")
+    // Collapsing a range cannot be done twice.
+    #expect(try caller.call(VOS_CALL_FALLOCATE, object, (8, 0, 4096)).result == -95)
+    #expect(try caller.call(VOS_CALL_FTRUNCATE, object, (UInt64.max, 0, 0)).result == -22)
+    let stranger = Caller(it.channel, slice: 3)
+    it.channel.giveOut(3, uid: 1000)
+    for call in [VOS_CALL_FSYNC, VOS_CALL_FDATASYNC, VOS_CALL_FTRUNCATE, VOS_CALL_FALLOCATE] {
+      #expect(try stranger.call(call, object).result == -9)
+    }
+    #expect(try shell("stat -c %s \(path)") == "10\n")
+  }
+
   @Test func aDeadSliceLosesItsFiles() throws {
     let it = try Mounted()
     defer { it.end() }
