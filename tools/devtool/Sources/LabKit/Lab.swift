@@ -115,8 +115,23 @@ public final class Lab {
   }
 
   /// Runs one command of QEMU's human monitor, and returns what it printed.
-  func monitor(_ line: String) throws -> String {
-    try QEMUMonitor(machine.monitorSocket).run(line)
+  func monitor(_ line: String, processor: Int = 0) throws -> String {
+    try QEMUMonitor(machine.monitorSocket).run(line, processor: processor)
+  }
+
+  /// The emulator's threads, a line each: name, state, place in the kernel, processor time so far.
+  func emulatorThreads() -> String {
+    let tasks = "/proc/\(process)/task"
+    let numbers = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+    return numbers.sorted().map { number in
+      let stat = (try? String(contentsOfFile: "\(tasks)/\(number)/stat", encoding: .utf8)) ?? ""
+      let place = (try? String(contentsOfFile: "\(tasks)/\(number)/wchan", encoding: .utf8)) ?? "?"
+      // proc(5): the name in brackets may hold blanks; behind it, state is field 3, utime field 14.
+      let name = stat.drop { $0 != "(" }.prefix { $0 != ")" }.dropFirst()
+      let fields = stat.split(separator: ")").last?.split(separator: " ") ?? []
+      guard fields.count > 12 else { return "thread \(number)" }
+      return "thread \(number) \(name) \(fields[0]) \(place) \(fields[11]) ticks"
+    }.joined(separator: "\n")
   }
 
   private var isRunning: Bool {
@@ -129,13 +144,17 @@ public final class Lab {
     return exit
   }
 
-  /// The signal that ended the emulator, if it crashed; nothing in the machine may do that to it.
+  /// What is wrong with the emulator itself, if anything: it crashed, or its monitor is silent.
+  /// Nothing in the machine may do that to it.
   ///
   /// A process that dies closes its sockets before it can be waited for, hence the pause.
-  public func emulatorCrash(withinSeconds seconds: Double = 3) -> Int32? {
+  public func emulatorFault(withinSeconds seconds: Double = 3) -> String? {
     let deadline = Date().addingTimeInterval(seconds)
     while isRunning, Date() < deadline { usleep(20_000) }
-    return exitCode.flatMap { code in code > 128 && code != 128 + SIGKILL ? code - 128 : nil }
+    if let code = exitCode {
+      return code > 128 && code != 128 + SIGKILL ? "crashed with signal \(code - 128)" : nil
+    }
+    return (try? monitor("info status")) == nil ? "does not answer its monitor" : nil
   }
 
   private static func keepLogs(_ machine: LabMachine, _ workspace: Workspace) throws {
@@ -150,11 +169,20 @@ public final class Lab {
     }
   }
 
+  /// What the lab host's kernel and the emulator have printed so far.
+  func consoleText() -> String {
+    ["console.log", "qemu.log"].map { Lab.text(of: $0, machine) }.joined(separator: "\n")
+  }
+
   private static func lastLines(of machine: LabMachine) -> String {
-    ["console.log", "qemu.log"].flatMap { log -> [Substring] in
-      let file = machine.folder.appending(path: log)
-      let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
-      return text.split(separator: "\n").suffix(lastLines)
+    ["console.log", "qemu.log"].flatMap { log in
+      text(of: log, machine).split(separator: "\n").suffix(lastLines)
     }.joined(separator: "\n")
+  }
+
+  private static func text(of log: String, _ machine: LabMachine) -> String {
+    let file = machine.folder.appending(path: log)
+    // A console may hold bytes that are no text.
+    return (try? Data(contentsOf: file)).map { String(decoding: $0, as: UTF8.self) } ?? ""
   }
 }

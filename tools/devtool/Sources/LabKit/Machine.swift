@@ -65,8 +65,9 @@ public struct LabMachine: Sendable {
       "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",
       "-kernel", workspace.kernel.appending(path: "vmlinuz").path,
       "-initrd", workspace.images.appending(path: "labhost.cpio").path,
+      // nokaslr: an address that a processor stands at can be looked up in the kernel's System.map.
       // no_timer_check: on a busy machine the emulated timer is late, and the kernel would panic.
-      "-append", "console=ttyS0 panic=-1 intel_iommu=on no_timer_check quiet",
+      "-append", "console=ttyS0 panic=-1 intel_iommu=on nokaslr no_timer_check quiet",
       "-chardev", "file,id=console,path=console.log", "-serial", "chardev:console",
     ]
     command += nics() + drives() + ports() + shares() + primaryController()

@@ -70,7 +70,7 @@ public struct ProgramLab {
       }
       return run
     } catch {
-      if !Interrupts.raised, let log = try? run.system.keepEvidence("run", in: workspace) {
+      if !Interrupts.raised, let log = try? Evidence(of: lab).keep(as: "run", in: workspace) {
         Console.shared.say("evidence: \(log.path)")
       }
       try? lab.stop()
@@ -214,7 +214,7 @@ public struct ProgramLab {
     guard code != 0 else { return }
     let primary = try system.report().domains.first { $0.name == "primary" }
     guard primary?.state != "ready" else { return }
-    let log = try system.keepEvidence("run", in: workspace)
+    let log = try Evidence(of: system.lab).keep(as: "run", in: workspace)
     throw Failure("the primary ended while the program ran", log: log)
   }
 

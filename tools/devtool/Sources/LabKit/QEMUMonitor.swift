@@ -15,9 +15,12 @@ final class QEMUMonitor {
   }
 
   /// Runs one command of the human monitor, for much has no other form; returns what it printed.
-  func run(_ line: String) throws -> String {
+  ///
+  /// - Parameter processor: the one whose registers and page tables the command means.
+  func run(_ line: String, processor: Int = 0) throws -> String {
     let answer = try execute([
-      "execute": "human-monitor-command", "arguments": ["command-line": line],
+      "execute": "human-monitor-command",
+      "arguments": ["command-line": line, "cpu-index": processor],
     ])
     return answer["return"] as? String ?? ""
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Foundation
+import Foundation
 
 /// What `vosctl ps --json` says, as far as the demonstration, tests and benchmarks read it.
 public struct SystemReport: Decodable, Sendable {
@@ -150,24 +150,6 @@ public struct VosSystem {
       throw Failure("smaps of process \(process) show no guest RAM (all \(all), RAM \(ram) KiB)")
     }
     return allKiB - ramKiB
-  }
-
-  /// What helps to see why something failed: our logs and the lab host's kernel log.
-  public func keepEvidence(_ name: String, in workspace: Workspace) throws -> URL {
-    let log = try workspace.log("\(name)-evidence")
-    let script =
-      "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
-      + "ps | grep '[v]os'; "
-      + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
-    do {
-      let result = try lab.agent.shell(script, withinSeconds: 60)
-      try Data((result.output + result.errors).utf8).write(to: log)
-    } catch {
-      // A lab host that does not answer: where its processors are says most about it.
-      let registers = (try? lab.monitor("info registers -a")) ?? "nor does QEMU's monitor answer"
-      try Data("the lab host does not answer: \(error)\n\(registers)".utf8).write(to: log)
-    }
-    return log
   }
 
   private static func check(_ result: LabResult, _ what: String) throws -> LabResult {

@@ -23,7 +23,7 @@ struct DemoCommand: ParsableCommand {
       try lab.stop()
       print(line)
     } catch {
-      if !Interrupts.raised, let log = try? demo.system.keepEvidence("demo", in: workspace) {
+      if !Interrupts.raised, let log = try? Evidence(of: lab).keep(as: "demo", in: workspace) {
         Console.shared.say("evidence: \(log.path)")
       }
       try? lab.stop()

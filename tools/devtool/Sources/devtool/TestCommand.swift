@@ -169,16 +169,16 @@ struct LabTests {
     return tally
   }
 
-  /// How often the emulator itself may crash. QEMU 7.2 has races of its own: a processor may look up
+  /// How often the emulator itself may fail. QEMU 7.2 has races of its own: a processor may look up
   /// a device access in a memory map that another is just changing (tcg_commit; mended in 8.2), and
   /// e1000e asserts when MSI-X goes off in the midst of an interrupt's throttling. Nothing that runs
-  /// in the machine may crash it, so it is never a check's fault: the check is run again, and the
+  /// in the machine may crash or stop it, so it is never a check's fault: the check is run again, and the
   /// result says so.
-  private static let emulatorCrashLimit = 2
+  private static let emulatorFaultLimit = 2
 
   private func runChecks(_ tally: inout Tally) throws {
     var rest = LabCheck.all.filter { check in only.map(check.name.contains) ?? true }[...]
-    var crashes = 0
+    var faults = 0
     while !rest.isEmpty {
       let lab = try Console.shared.step("start the lab host") {
         try Lab.start(workspace, name: "test-\(getpid())", configure: Peer.share)
@@ -191,13 +191,14 @@ struct LabTests {
           rest.removeFirst()
           continue
         }
-        if let signal = lab.emulatorCrash(), crashes < LabTests.emulatorCrashLimit {
-          crashes += 1
-          tally.notes.append("lab: \(check.name): QEMU crashed with signal \(signal): ran again")
+        if let fault = lab.emulatorFault(), faults < LabTests.emulatorFaultLimit {
+          faults += 1
+          _ = try? Evidence(of: lab).keep(as: "emulator-\(faults)", in: workspace)
+          tally.notes.append("lab: \(check.name): QEMU \(fault): ran again")
           break
         }
         rest.removeFirst()
-        report(problem, of: check, system, &tally)
+        guard report(problem, of: check, system, &tally) else { break }
       }
     }
   }
@@ -213,16 +214,21 @@ struct LabTests {
     }
   }
 
+  /// Keeps what helps to see why. False if the lab host does not answer any more: the checks that are
+  /// left need a new one.
   private func report(
     _ problem: any Error, of check: LabCheck, _ system: VosSystem, _ tally: inout Tally
-  ) {
-    tally.failed.append("lab: \(check.name): \(problem)")
+  ) -> Bool {
+    let evidence = Evidence(of: system.lab)
+    let digest = evidence.digest.map { "\n           \($0)" }.joined()
+    tally.failed.append("lab: \(check.name): \(problem)\(digest)")
     Console.shared.say("       \(problem)")
-    if let log = try? system.keepEvidence("test-\(tally.failed.count)", in: workspace) {
+    if let log = try? evidence.keep(as: "test-\(tally.failed.count)", in: workspace) {
       Console.shared.say("       evidence: \(log.path)")
     }
     // The next check shall not stumble over what this one left.
-    _ = try? system.vosctl(["down"], withinSeconds: 60)
+    if evidence.isAnswered { _ = try? system.vosctl(["down"], withinSeconds: 60) }
+    return evidence.isAnswered
   }
 }
 

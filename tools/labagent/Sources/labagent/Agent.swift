@@ -11,6 +11,9 @@ struct Agent {
 
   /// How long one round waits: the longest time that the end of a silent command goes unnoticed.
   private static let roundMilliseconds: Int32 = 20
+  /// The same without a command. Not for ever: an emulator that loses the port's interrupt, while
+  /// other devices come and go, must not make the whole lab host deaf; to look finds what is there.
+  private static let idleMilliseconds: Int32 = 500
   /// How long to wait before looking again for a client.
   private static let idleMicroseconds: UInt32 = 20_000
 
@@ -54,7 +57,7 @@ struct Agent {
         watched.append(pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0))
       }
     }
-    let wait = sessions.isEmpty ? -1 : Agent.roundMilliseconds
+    let wait = sessions.isEmpty ? Agent.idleMilliseconds : Agent.roundMilliseconds
     // SAFETY: the array outlives the call and the count is its own.
     _ = unsafe poll(&watched, nfds_t(watched.count), wait)
     if watched[0].revents & Int16(POLLIN) != 0 {

@@ -30,6 +30,9 @@ func readSome(_ descriptor: Int32, limit: Int) throws(SystemError) -> [UInt8]? {
   }
 }
 
+/// How long to wait for room before looking again: see `Agent.idleMilliseconds`.
+private let roomMilliseconds: Int32 = 500
+
 /// Writes all of `bytes`, waiting where the descriptor is not ready.
 func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) throws(SystemError) {
   var rest = bytes[...]
@@ -41,7 +44,7 @@ func writeAll(_ descriptor: Int32, _ bytes: [UInt8]) throws(SystemError) {
     } else if errno == EAGAIN {
       var ready = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
       // SAFETY: one entry, which outlives the call.
-      _ = unsafe poll(&ready, 1, -1)
+      _ = unsafe poll(&ready, 1, roomMilliseconds)
       if ready.revents & Int16(POLLHUP) != 0 { throw SystemError("write", EPIPE) }
     } else if errno != EINTR {
       throw SystemError("write")
