@@ -14,7 +14,11 @@
 /* A sleeper looks by itself this often, in case an event never comes. */
 #define VOS_LOOK_INTERVAL HZ
 
-unsigned int vos_spin_us = 20;
+/* At most so long is looked for an answer; about what a sleep and a wake-up cost. */
+unsigned int vos_spin_us = 50;
+
+/* Where looking begins again once answers have become quick. */
+#define VOS_SPIN_FIRST_NS (10 * NSEC_PER_USEC)
 
 static u32 vos_word(u32 phase, u32 sequence)
 {
@@ -224,9 +228,20 @@ static bool vos_request_settled(struct vos_request *request)
 	       atomic_read(&request->dev->epoch) != request->epoch;
 }
 
-static bool vos_request_spin(struct vos_request *request)
+static u32 vos_spin_limit(void)
 {
-	ktime_t until = ktime_add_us(ktime_get(), READ_ONCE(vos_spin_us));
+	return min_t(u64, (u64)READ_ONCE(vos_spin_us) * NSEC_PER_USEC, NSEC_PER_SEC);
+}
+
+/*
+ * How long is learnt: an answer that came soon after the sleeper gave up makes the
+ * next one look for longer, one that would not have come within the limit makes it
+ * look no more. Callers overwrite what each other has learnt: one lesson is lost.
+ */
+static bool vos_request_spin(struct vos_request *request, ktime_t start)
+{
+	u32 patience = min(READ_ONCE(request->dev->spin_ns), vos_spin_limit());
+	ktime_t until = ktime_add_ns(start, patience);
 
 	do {
 		if (vos_request_settled(request))
@@ -234,6 +249,18 @@ static bool vos_request_spin(struct vos_request *request)
 		cpu_relax();
 	} while (!need_resched() && ktime_before(ktime_get(), until));
 	return false;
+}
+
+static void vos_spin_learn(struct vos_device *dev, ktime_t start)
+{
+	s64 waited = ktime_to_ns(ktime_sub(ktime_get(), start));
+	u32 limit = vos_spin_limit();
+	u32 more = max_t(u32, 2 * READ_ONCE(dev->spin_ns), VOS_SPIN_FIRST_NS);
+
+	/* The time to be woken is in it, too. */
+	if (waited > 2 * (s64)limit)
+		more = 0;
+	WRITE_ONCE(dev->spin_ns, min(more, limit));
 }
 
 /*
@@ -315,17 +342,23 @@ s64 vos_request_call(struct vos_request *request, const struct vos_ask *ask,
 		     u32 *reply_length)
 {
 	struct vos_device *dev = request->dev;
+	ktime_t start = ktime_get();
+	bool asleep;
 	int ret;
 
 	*reply_length = 0;
 	if (!vos_slot_submit(request, ask))
 		return -EIO;
-	if (vos_slot_announce(dev) || !vos_request_spin(request)) {
+	asleep = vos_slot_announce(dev);
+	if (asleep || !vos_request_spin(request, start)) {
 		ret = vos_request_sleep(request);
 		if (ret) {
 			vos_request_abandon(request);
 			return ret;
 		}
+		/* Of a service that had to be woken first nothing is learnt. */
+		if (!asleep)
+			vos_spin_learn(dev, start);
 	}
 	if (!vos_slot_is_done(dev, request->slot))
 		return -EIO;
@@ -497,6 +530,7 @@ void vos_calls_init(struct vos_device *dev)
 	u32 i;
 
 	spin_lock_init(&dev->slots_lock);
+	dev->spin_ns = VOS_SPIN_FIRST_NS;
 	init_waitqueue_head(&dev->slot_waiters);
 	INIT_WORK(&dev->reclaim, vos_reclaim);
 	for (i = 0; i < VOS_SLOTS_MAX; i++)

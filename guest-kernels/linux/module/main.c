@@ -268,6 +268,6 @@ static void __exit vos_exit(void)
 module_init(vos_init);
 module_exit(vos_exit);
 module_param_named(spin_us, vos_spin_us, uint, 0644);
-MODULE_PARM_DESC(spin_us, "microseconds to spin for an answer before sleeping");
+MODULE_PARM_DESC(spin_us, "microseconds to spin for an answer before sleeping, at most");
 MODULE_DESCRIPTION("vos: calls between domains over shared memory");
 MODULE_LICENSE("GPL");

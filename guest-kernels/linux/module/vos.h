@@ -108,6 +108,7 @@ struct vos_device {
 	u32 buffer_bytes;
 	wait_queue_head_t slot_waiters;
 	struct work_struct reclaim;
+	u32 spin_ns; /* how long to look for an answer: learnt */
 
 	/* Event ring. */
 	spinlock_t event_lock;

@@ -83,7 +83,9 @@ func files() {
   say("closed \(read(it, &bytes, 1)) \(errno)")
   let only = file("probe")
   say("read-only write \(write(only, bytes, 5)) \(errno) \(read(only, &bytes, 5))")
-  say("read-only cut \(ftruncate(only, 5)) \(errno) room \(cdouble_fallocate(only, 0, 0, 5)) \(errno)")
+  say(
+    "read-only cut \(ftruncate(only, 5)) \(errno) room \(cdouble_fallocate(only, 0, 0, 5)) \(errno)"
+  )
   say("read-only safe \(fsync(only)) \(fdatasync(only))")
   close(only)
   let add = file("probe", O_WRONLY | O_APPEND)
