@@ -182,6 +182,8 @@ struct libvos_elf_segment {
 	uint64_t alignment;
 };
 int dladdr(const void *address, struct libvos_dl_info *info);
+/* How a call of ours fails: -1 and errno, or minus the errno where it stands for a system call. */
+long libvos_failed(long error);
 /* thunks.S: a system call by an instruction of our own. */
 long libvos_system_call(long number, long a, long b, long c, long d, long e, long f);
 

@@ -9,7 +9,7 @@ internal import CVosABI
 // SAFETY (all below): a program's pointers are passed on as it gave them.
 
 /// Notes a descriptor that open gave.
-private func opened(
+func opened(
   _ descriptor: Int32, _ directory: Int32, _ path: UnsafePointer<CChar>?, _ flags: Int32
 ) -> Int32 {
   guard descriptor > 2, Limits.allowFiles, unsafe Paths.looksRemote(directory, path) else {
@@ -90,7 +90,11 @@ private let typeMask: Int32 = 0xf
 
 @c(socket)
 public func socket(_ family: Int32, _ type: Int32, _ protocolNumber: Int32) -> Int32 {
-  let descriptor = unsafe real().pointee.socket(family, type, protocolNumber)
+  made(unsafe real().pointee.socket(family, type, protocolNumber), family, type)
+}
+
+/// Notes a socket that was made.
+func made(_ descriptor: Int32, _ family: Int32, _ type: Int32) -> Int32 {
   let kind = type & typeMask
   if descriptor > 2, family == internet || family == internet6,
     kind == streamType || kind == datagramType, Limits.allowSockets
@@ -103,7 +107,7 @@ public func socket(_ family: Int32, _ type: Int32, _ protocolNumber: Int32) -> I
 }
 
 /// Only a listening socket that is remote gives remote ones.
-private func accepted(_ descriptor: Int32, from listener: Int32, _ flags: Int32) -> Int32 {
+func accepted(_ descriptor: Int32, from listener: Int32, _ flags: Int32) -> Int32 {
   if descriptor > 2, Hot.isRemote(listener) {
     Ownership.mark(
       descriptor, .socketCandidate, stream: true, blocking: flags & Linux.nonBlocking == 0)

@@ -13,21 +13,28 @@ public func recvfrom(
   _ address: UnsafeMutableRawPointer?, _ length: UnsafeMutableRawPointer?
 ) -> Int {
   guard let address = unsafe address else { return unsafe recv(descriptor, buffer, count, flags) }
-  if Hot.isRemote(descriptor), let length = unsafe length {
-    var vector = unsafe libvos_vector(base: buffer, length: count)
-    let room = unsafe length.loadUnaligned(as: UInt32.self)
-    if let cursor = unsafe Cursor(&vector, 1), room <= UInt32(Int32.max),
-      let (result, received) = Messages.receive(descriptor, cursor, flags, wantsName: true)
-    {
-      if let received {
-        var room = room
-        unsafe Messages.give(received, address, &room)
-        unsafe length.storeBytes(of: room, as: UInt32.self)
-      }
-      return result
-    }
+  if let result = unsafe received(descriptor, buffer, count, flags, from: address, length) {
+    return result
   }
   return unsafe real().pointee.recvfrom(descriptor, buffer, count, flags, address, length)
+}
+
+/// A datagram and its sender without a trap, or nil.
+func received(
+  _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer?, _ count: Int, _ flags: Int32,
+  from address: UnsafeMutableRawPointer, _ length: UnsafeMutableRawPointer?
+) -> Int? {
+  guard Hot.isRemote(descriptor), let length = unsafe length else { return nil }
+  var vector = unsafe libvos_vector(base: buffer, length: count)
+  var room = unsafe length.loadUnaligned(as: UInt32.self)
+  guard let cursor = unsafe Cursor(&vector, 1), room <= UInt32(Int32.max),
+    let (result, received) = Messages.receive(descriptor, cursor, flags, wantsName: true)
+  else { return nil }
+  if let received {
+    unsafe Messages.give(received, address, &room)
+    unsafe length.storeBytes(of: room, as: UInt32.self)
+  }
+  return result
 }
 
 @c(sendto)
@@ -36,20 +43,24 @@ public func sendto(
   _ address: UnsafeRawPointer?, _ length: UInt32
 ) -> Int {
   guard let address = unsafe address else { return unsafe send(descriptor, buffer, count, flags) }
-  if Hot.isRemote(descriptor) {
-    var vector = unsafe libvos_vector(
-      base: UnsafeMutableRawPointer(mutating: buffer), length: count)
-    if let cursor = unsafe Cursor(&vector, 1),
-      let sent = unsafe Messages.send(descriptor, to: address, Int(length), cursor, flags)
-    {
-      return sent
-    }
-  }
+  if let sent = unsafe sent(descriptor, buffer, count, flags, to: address, length) { return sent }
   return unsafe real().pointee.sendto(descriptor, buffer, count, flags, address, length)
 }
 
+/// A datagram to an address without a trap, or nil.
+func sent(
+  _ descriptor: Int32, _ buffer: UnsafeRawPointer?, _ count: Int, _ flags: Int32,
+  to address: UnsafeRawPointer, _ length: UInt32
+) -> Int? {
+  guard Hot.isRemote(descriptor) else { return nil }
+  var vector = unsafe libvos_vector(
+    base: UnsafeMutableRawPointer(mutating: buffer), length: count)
+  guard let cursor = unsafe Cursor(&vector, 1) else { return nil }
+  return unsafe Messages.send(descriptor, to: address, Int(length), cursor, flags)
+}
+
 /// Without a trap, or nil.
-private func received(
+func received(
   _ descriptor: Int32, _ message: UnsafeMutablePointer<libvos_message>, _ flags: Int32
 ) -> Int? {
   guard Hot.isRemote(descriptor), let entry = Entry(descriptor),
@@ -82,7 +93,7 @@ private func received(
 }
 
 /// Without a trap, or nil.
-private func sent(
+func sent(
   _ descriptor: Int32, _ message: UnsafePointer<libvos_message>, _ flags: Int32
 ) -> Int? {
   unsafe Sharing.giveBackPassed(in: message)
@@ -140,7 +151,7 @@ public func sendmmsg(
   var done = 0
   while done < all, let moved = unsafe sent(descriptor, message(list, done), flags) {
     // The error of a later message is the next call's.
-    if moved < 0 { return done > 0 ? Int32(done) : -1 }
+    if moved < 0 { return Int32(truncatingIfNeeded: done > 0 ? done : moved) }
     unsafe list[done].length = UInt32(truncatingIfNeeded: moved)
     done = done &+ 1
   }
@@ -172,7 +183,7 @@ public func recvmmsg(
   while done < all {
     let now = done == 0 ? each : each | Linux.messageDontWait
     guard let moved = unsafe received(descriptor, message(list, done), now) else { break }
-    if moved < 0 { return done > 0 ? Int32(done) : -1 }
+    if moved < 0 { return Int32(truncatingIfNeeded: done > 0 ? done : moved) }
     unsafe list[done].length = UInt32(truncatingIfNeeded: moved)
     done = done &+ 1
   }

@@ -7,7 +7,7 @@ internal import CVosABI
 // local, is the kernel path's.
 
 /// A look at a few remote sockets.
-private enum Readiness {
+enum Readiness {
   /// More are cheaper to ask in one trap.
   static let most = 4
   // poll's bits (include/uapi/asm-generic/poll.h).
@@ -155,7 +155,7 @@ public func ppoll(
 }
 
 /// Milliseconds of a time of seconds and microseconds; -1 for none, 0 for one that is odd.
-private func milliseconds(_ time: UnsafePointer<libvos_time>?) -> Int32 {
+func milliseconds(_ time: UnsafePointer<libvos_time>?) -> Int32 {
   guard let time = unsafe time?.pointee else { return -1 }
   guard (0...1000).contains(time.seconds), (0..<1_000_000).contains(time.nanoseconds) else {
     return 0

@@ -7,7 +7,7 @@ internal import CVosABI
 // thunks.S calls the hooks with the real function's arguments, then runs the real function.
 // SAFETY (all below): pointers among the arguments are read as the real function reads them.
 
-private func forked(_ child: Int32) -> Int32 {
+func forked(_ child: Int32) -> Int32 {
   // In the child the table is empty already (MADV_WIPEONFORK); our devices are the parent's.
   if child == 0 { keepingErrorNumber { Process.forgetDevices() } }
   return child
@@ -30,14 +30,21 @@ public func forkWithoutHandlers() -> Int32 {
 public func epollControl(
   _ epoll: Int32, _ operation: Int32, _ descriptor: Int32, _ event: UnsafeMutableRawPointer?
 ) -> Int32 {
+  unsafe beforeInterest(operation, descriptor, event)
+  return unsafe real().pointee.epoll_ctl(epoll, operation, descriptor, event)
+}
+
+func beforeInterest(
+  _ operation: Int32, _ descriptor: Int32, _ event: UnsafeMutableRawPointer?
+) {
   let edgeTriggered: UInt32 = 1 << 31
   let delete: Int32 = 2
-  if operation != delete, Hot.isRemote(descriptor), let event = unsafe event,
+  // Files have none: whoever asks for all he opens (Go does) is told so by the real call.
+  if operation != delete, Entry(descriptor)?.load().isSocket == true, let event = unsafe event,
     unsafe event.loadUnaligned(as: UInt32.self) & edgeTriggered != 0
   {
     Ownership.giveBack(descriptor, sockets: true)
   }
-  return unsafe real().pointee.epoll_ctl(epoll, operation, descriptor, event)
 }
 
 /// A thunk may run before libvos's own start: then it does not know yet where to go.

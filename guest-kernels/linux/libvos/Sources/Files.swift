@@ -126,7 +126,7 @@ enum Files {
       } else if whence != set {
         // The end, data and holes: the kernel path knows them; its own offset is not in use.
         target = unsafe real().pointee.lseek64(descriptor, offset, whence)
-        if target < 0 { return -1 }
+        if target < 0 { return target }
       }
       if target < 0 { return Hot.failed(Linux.invalidArgument) }
       guard target < Word.offsetLimit else {

@@ -91,9 +91,7 @@ enum Hot {
     return nil
   }
 
-  /// Minus a Linux errno, as libc returns it.
-  static func failed(_ error: Int64) -> Int {
-    errorNumber = Int32(truncatingIfNeeded: 0 &- error)
-    return -1
-  }
+  /// Minus a Linux errno, as the caller expects it: -1 and errno from a library, itself from what
+  /// stands in a system call's place.
+  static func failed(_ error: Int64) -> Int { libvos_failed(Int(error)) }
 }

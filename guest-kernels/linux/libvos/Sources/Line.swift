@@ -18,7 +18,7 @@ struct Line {
     }
   }
 
-  private mutating func add(byte: UInt8) {
+  mutating func add(byte: UInt8) {
     guard count < 239 else { return }
     bytes[count] = byte
     count = count &+ 1
