@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// A stand-in for vos.ko, preloaded behind libvos: it answers ioctl and mmap on the files in
+// A stand-in for vos.ko, preloaded behind libvos, or (VOSLOAD) linked into vos-load: it answers ioctl and mmap on the files in
 // /dev/vos, which hold a region each, and passes attached descriptors to the test service.
 // Everything else goes to the kernel by number. Called from inside libvos, it must not come back
 // into it: hence no libc but syscall.
@@ -151,7 +151,11 @@ private func isRegular(_ descriptor: Int32) -> Bool {
   return ok == 0 && UInt32(truncatingIfNeeded: status[3]) & 0o170000 == 0o100000
 }
 
-@c(ioctl)
+#if VOSLOAD
+  @c(vosload_ioctl)
+#else
+  @c(ioctl)
+#endif
 public func ioctl(_ descriptor: Int32, _ command: UInt, _ argument: UInt) -> Int32 {
   switch UInt32(truncatingIfNeeded: command) {
   case VOS_IOC_ATTACH: return attach(descriptor, UInt32(argument))
@@ -169,7 +173,11 @@ public func ioctl(_ descriptor: Int32, _ command: UInt, _ argument: UInt) -> Int
   }
 }
 
-@c(mmap64)
+#if VOSLOAD
+  @c(vosload_mmap)
+#else
+  @c(mmap64)
+#endif
 public func mmap64(
   _ hint: UInt, _ length: Int, _ protection: Int32, _ flags: Int32, _ descriptor: Int32,
   _ offset: Int

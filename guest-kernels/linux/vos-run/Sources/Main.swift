@@ -33,7 +33,8 @@ enum VosRun {
       --no-fast         make every call by the kernel: slower, the same meaning
       --spin NS         look for an answer at most NS nanoseconds, then yield the processor
       --yield NS        yield at most NS nanoseconds more, then sleep
-      --rewrite         reach what the C library calls inside itself, too (stdio, getaddrinfo)
+      --rewrite         reach what the C library calls inside itself, too (stdio, getaddrinfo), and
+                        static programs, whose system calls are turned when they are loaded
       --mn              run its threads on a few of the kernel's
       -h, --help        say this
 
@@ -49,30 +50,34 @@ enum VosRun {
         System.print(Word(help), to: 1)
         return
       }
-      prepare(options, name)
-      run(options.command, name)
+      let loader = prepare(options, name)
+      run(loader + options.command, name)
     } catch {
       fail([Word(error.problem), quoted(error.word), Word("; "), Word(error.advice)], failed)
     }
   }
 
-  /// The environment, and refusals of what could not work.
-  private static func prepare(_ options: Options, _ name: Word) {
+  /// The environment, and refusals of what could not work. What comes before the command: the loader
+  /// of static programs and the file, if they are to be rewritten.
+  private static func prepare(_ options: Options, _ name: Word) -> [Word] {
+    var loader: [Word] = []
     var preload = Preload(System.variable("LD_PRELOAD") ?? [])
     preload.remove(named: "libvos.so")
     preload.remove(named: "libvos-mn.so")
     if options.speed != .off {
       if let file = System.find(name), System.linkage(of: file) == .fixed {
         refuseStatic(options, file)
+        if options.rewrites { loader = [beside("vos-load", "loader"), file] }
       }
-      preload.prepend(library("libvos.so"))
-      if options.isUserThreaded { preload.prepend(library("libvos-mn.so")) }
+      preload.prepend(beside("libvos.so", "library"))
+      if options.isUserThreaded { preload.prepend(beside("libvos-mn.so", "library")) }
     }
     System.set("LD_PRELOAD", preload.libraries.isEmpty ? nil : preload.text)
     System.set("VOS_FAST", fastValue(options.speed))
     if let spin = options.spin { System.set("VOS_SPIN", spin) }
     if let yield = options.yield { System.set("VOS_YIELD", yield) }
     System.set("VOS_REWRITE", options.rewrites ? Word("1") : nil)
+    return loader
   }
 
   private static func fastValue(_ speed: Options.Speed) -> Word? {
@@ -84,13 +89,13 @@ enum VosRun {
     }
   }
 
-  /// A library beside this program.
-  private static func library(_ name: StaticString) -> Word {
+  /// A file beside this program.
+  private static func beside(_ name: StaticString, _ kind: StaticString) -> Word {
     let path = System.ownFolder() + [UInt8(ascii: "/")] + Word(name)
     guard System.isReadable(path) else {
       fail(
         [
-          Word("there is no library"), quoted(path),
+          Word("there is no "), Word(kind), quoted(path),
           Word("; this system was built without it: leave the option out, or use --no-fast"),
         ], failed)
     }
@@ -100,13 +105,19 @@ enum VosRun {
   /// Nothing can be preloaded into a program without a dynamic linker: only asked-for settings are
   /// refused, for without them it runs as well as it can.
   private static func refuseStatic(_ options: Options, _ file: Word) {
-    guard options.rewrites || options.isUserThreaded || options.spin != nil || options.yield != nil
-    else { return }
+    if options.isUserThreaded {
+      fail(
+        [
+          quoted(file),
+          Word(" is a static program, whose threads are its own: run it without --mn"),
+        ], failed)
+    }
+    guard !options.rewrites, options.spin != nil || options.yield != nil else { return }
     fail(
       [
         quoted(file),
-        Word(" is a static program, into which nothing can be loaded: its calls take the "),
-        Word("kernel's path; run it without --spin, --yield, --rewrite and --mn"),
+        Word(" is a static program, into which nothing is preloaded: its calls take the kernel's "),
+        Word("path; add --rewrite, or run it without --spin and --yield"),
       ], failed)
   }
 
