@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,libvos-mn.so,vos-run,vos.ko}.
+/// Builds what runs inside Linux guests: out/guest/{vosguest,libvos.so,libvos-mn.so,vos-load,vos-run,vos.ko}.
 public struct GuestBuild {
   let workspace: Workspace
   /// Where make works, so that no product lands among the sources.
@@ -14,6 +14,7 @@ public struct GuestBuild {
     try vosguest()
     try linked("libvos.so", "libvos")
     try linked("libvos-mn.so", "libvos-mn")
+    try linked("vos-load", "vos-load")
     try linked("vos-run", "vos-run")
     try micro()
   }
@@ -60,9 +61,9 @@ public struct GuestBuild {
   private func linked(_ name: String, _ leaf: String) throws {
     let folder = "guest-kernels/linux/" + leaf
     // libvos waits by the same policy as every other side of a channel; libvos-mn writes its line as
-    // libvos does.
-    let libvos = "guest-kernels/linux/libvos/Sources"
-    let sources = [folder, libvos, "Sources/CVosABI", "Sources/Channel"].map(workspace.path)
+    // libvos does; vos-load has all of libvos in it.
+    let libvos = ["Sources", "CLibvos"].map { "guest-kernels/linux/libvos/" + $0 }
+    let sources = ([folder, "Sources/CVosABI", "Sources/Channel"] + libvos).map(workspace.path)
     let target = workspace.guest.appending(path: name)
     try SwiftBuild(workspace).incremental(name, sources, products: [target]) { log in
       try Console.shared.step("build \(name)") {

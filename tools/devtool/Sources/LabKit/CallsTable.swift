@@ -131,6 +131,10 @@ public struct CallsTable {
       + (try CallsTable.exportFiles.map {
         "| \($0.how) | \(try exports($0.file).joined(separator: ", ")) |"
       })
+      + [
+        "\nUnder `vos-run --rewrite` static programs come by with these system calls: "
+          + "\(try gateCalls().joined(separator: ", "))."
+      ]
   }
 
   /// The functions that a file of libvos exports. Where those are hooks, thunks.S says before which
@@ -143,6 +147,12 @@ public struct CallsTable {
     let thunks = try read("guest-kernels/linux/libvos/CLibvos/thunks.S")
     names.formUnion(thunks.matches(of: /(?m)^THUNK (\w+),/).map { String($0.1) })
     return names.subtracting(hooks).sorted()
+  }
+
+  /// The system calls that vos-load's gate looks at.
+  private func gateCalls() throws -> [String] {
+    try read("guest-kernels/linux/vos-load/CVosLoad/shim.c")
+      .matches(of: /\[\d+\] = VOSLOAD_[^\/]*\/\* (\w+)/).map { String($0.1) }.sorted()
   }
 
   private func names(in folder: String) throws -> [String] {

@@ -149,7 +149,7 @@ extension ProgramCheck {
       let without = try run("--no-fast")
       try expect(without.hasPrefix(expected), "--no-fast: \(without), expected \(expected)")
       try expect(!without.contains("libvos:"), "--no-fast: \(without)")
-      let refused = try lab.inside("vos-run --rewrite /share/static-c 2>&1; echo $?")
+      let refused = try lab.inside("vos-run --spin 5 /share/static-c 2>&1; echo $?")
       try expect(
         refused.contains("is a static program") && refused.hasSuffix("125"), "printed \(refused)")
       return "a stream read without a trap, and with traps alone"

@@ -97,21 +97,32 @@ extension ProgramCheck {
   /// Programs that no preloaded library reaches; built from tools/programs.
   static let statics = [
     ProgramCheck("a static C program") { lab in
-      let expected = try sha256(of: lab.share.appending(path: "random"))
-      let text = try lab.inside(
-        "mkdir -p /storage/c && /share/static-c /storage/c \(LabMachine.serverAddress) 80 && "
-          + "sha256sum < /storage/c/fetched-by-c")
-      try expect(text.contains(expected), "printed \(text), expected \(expected)")
-      return "sockets, mappings, offsets over fork, epoll"
+      try runStatic(lab, "c", "\(LabMachine.serverAddress) 80", fast: ["files", "sockets"])
+      return "sockets, mappings, offsets over fork, epoll; the same rewritten"
     },
     ProgramCheck("a static Go program") { lab in
-      let expected = try sha256(of: lab.share.appending(path: "random"))
-      let text = try lab.inside(
-        "mkdir -p /storage/go && "
-          + "/share/static-go /storage/go http://\(LabMachine.serverAddress)/random && "
-          + "sha256sum < /storage/go/fetched-by-go")
-      try expect(text.contains(expected), "printed \(text), expected \(expected)")
-      return "net/http both ways, 16 goroutines with files"
+      try runStatic(
+        lab, "go", "http://\(LabMachine.serverAddress)/random", fast: ["files"])
+      return "net/http both ways, 16 goroutines with files; the same rewritten"
     },
   ]
+
+  /// Runs /share/static-NAME as it is, then with its system calls turned to libvos.
+  private static func runStatic(
+    _ lab: ProgramLab, _ name: String, _ arguments: String, fast kinds: [String]
+  ) throws {
+    let expected = try sha256(of: lab.share.appending(path: "random"))
+    for run in ["", "VOS_DEBUG=1 vos-run --rewrite "] {
+      let text = try lab.inside(
+        "rm -rf /storage/\(name); mkdir -p /storage/\(name) && "
+          + "\(run)/share/static-\(name) /storage/\(name) \(arguments) 2>&1 && "
+          + "sha256sum < /storage/\(name)/fetched-by-\(name)")
+      try expect(text.contains(expected), "\(run)printed \(text), expected \(expected)")
+      guard !run.isEmpty else { continue }
+      for kind in kinds {
+        let count = try Regex("\(kind): slice \\d+ fast [1-9].*, rewritten")
+        try expect(text.contains(count), "no fast calls on \(kind): \(text)")
+      }
+    }
+  }
 }
