@@ -43,7 +43,7 @@ static void streams(void)
 	fclose(file);
 }
 
-/* Registers that a system call leaves alone must be left alone. */
+/* Registers and memory that a system call leaves alone must be left alone: the red zone, too. */
 static void registers(void)
 {
 	int file = open(name, O_RDONLY);
@@ -55,13 +55,17 @@ static void registers(void)
 		register long r8 __asm__("r8") = 0x808, r9 __asm__("r9") = 0x909, r10 __asm__("r10") = 0xa0a;
 		unsigned long di = file, si = (unsigned long)room, dx = sizeof(room);
 
-		__asm__ volatile("movups (%6), %%xmm15; movups 16(%6), %%xmm0\n\t"
-				 "movl $0, %%eax\n\tsyscall\n\tmovups %%xmm15, (%7); movups %%xmm0, 16(%7)"
-				 : "=&a"(got), "+D"(di), "+S"(si), "+d"(dx), "+r"(r8), "+r"(r9)
+		unsigned long below = 0;
+
+		__asm__ volatile("movups (%7), %%xmm15; movups 16(%7), %%xmm0\n\t"
+				 "movq $77, -8(%%rsp); movq $88, -64(%%rsp); movq $99, -128(%%rsp)\n\t"
+				 "movl $0, %%eax\n\tsyscall\n\tmovups %%xmm15, (%8); movups %%xmm0, 16(%8)\n\t"
+				 "addq -8(%%rsp), %6; addq -64(%%rsp), %6; addq -128(%%rsp), %6"
+				 : "=&a"(got), "+D"(di), "+S"(si), "+d"(dx), "+r"(r8), "+r"(r9), "+r"(below)
 				 : "r"(wide), "r"(after), "r"(r10)
 				 : "rcx", "r11", "memory", "xmm0", "xmm15", "cc");
 		kept += di == (unsigned long)file && si == (unsigned long)room && dx == sizeof(room) &&
-			r8 == 0x808 && r9 == 0x909 && r10 == 0xa0a && !memcmp(wide, after, sizeof(wide));
+			below == 77 + 88 + 99 && r8 == 0x808 && r9 == 0x909 && r10 == 0xa0a && !memcmp(wide, after, sizeof(wide));
 		printf("got %lu %.6s\n", got, room);
 	}
 	printf("kept %ld\n", kept);
