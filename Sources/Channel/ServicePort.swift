@@ -283,10 +283,16 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
   }
 
   private func isNew(_ slice: Int, _ slot: Int, _ word: UInt32) -> Bool {
+    // SAFETY: `slice` is below the slice count and `slot` below the slot count.
+    unsafe isWaiting(slice, slot, word) && vos_load_acquire8(busyByte(slice, slot)) == 0
+  }
+
+  /// Whether the slot has a call that was not taken. It cannot be while another thread, which has
+  /// just answered the last one, still holds the slot; nobody will ring when it lets go.
+  private func isWaiting(_ slice: Int, _ slot: Int, _ word: UInt32) -> Bool {
     guard SlotWord.phase(word) == SlotWord.submitted else { return false }
     // SAFETY: `slice` is below the slice count and `slot` below the slot count.
     return unsafe slices[slice].served[slot] != SlotWord.sequence(word)
-      && vos_load_acquire8(busyByte(slice, slot)) == 0
   }
 
   /// What any thread needs to answer a request; valid while the port lives.
@@ -331,7 +337,7 @@ public struct ServicePort: ~Copyable, @unchecked Sendable {
       guard isLive else { continue }
       if entry.generation != generation { return true }
       let memory = region.slice(slice)
-      for slot in 0..<memory.slotLimit where isNew(slice, slot, memory.state(slot)) {
+      for slot in 0..<memory.slotLimit where isWaiting(slice, slot, memory.state(slot)) {
         return true
       }
     }

@@ -67,6 +67,25 @@ import Testing
     #expect(test.region.releasedGeneration(slice: 1) == 6)
   }
 
+  /// A slot that another thread is about to let go of: its next call is there before, unrung.
+  @Test func aSleeperNoticesACallInASlotThatIsStillHeld() throws {
+    let test = try TestRegion()
+    var port = ServicePort(region: test.region)
+    test.giveOut(0)
+    port.adoptAll()
+    let client = SliceClient(region: test.region, slice: 0)
+    let slot = client.takeSlot()!
+    _ = client.submit(Call(0), in: slot)
+    let held = try the(port.next())
+    #expect(port.prepareToSleep() == true)
+    port.wakeUp()
+    _ = client.submit(Call(0), in: slot)
+    #expect(port.next() == nil)
+    #expect(port.prepareToSleep() == false)
+    port.completer.drop(held)
+    #expect(port.next() != nil)
+  }
+
   @Test func aSleeperNoticesChangesOfTheTable() throws {
     let test = try TestRegion()
     var port = ServicePort(region: test.region)
