@@ -112,6 +112,26 @@ irqreturn_t vos_interrupt(int irq, void *data)
 	return IRQ_HANDLED;
 }
 
+/*
+ * The watch's. What stands in the ring at two looks, no doorbell told of: should a
+ * host lose one, nobody would look before the next event, and who waits for this one
+ * might wait for ever.
+ */
+void vos_events_look(struct vos_device *dev)
+{
+	u32 end = smp_load_acquire(&vos_service_page(dev)->event_index);
+	u32 next = READ_ONCE(dev->event_next);
+	bool late = dev->event_late && next == dev->event_late_at;
+
+	dev->event_late = end != next;
+	dev->event_late_at = next;
+	if (!late || !dev->event_late || READ_ONCE(dev->broken))
+		return;
+	pr_notice_ratelimited("vos: %s: events without a doorbell\n",
+			      dev->geometry.name);
+	vos_events_drain(dev, VOS_EVENTS_PER_WORK);
+}
+
 static void vos_drain_work(struct work_struct *work)
 {
 	struct vos_device *dev = container_of(work, struct vos_device, drain);

@@ -357,6 +357,8 @@ static void vos_watch(struct work_struct *work)
 	if (!dev->gone) {
 		if (!dev->left) {
 			vos_peer_update(dev);
+			if (dev->role == VOS_PEER_CLIENT)
+				vos_events_look(dev);
 			WRITE_ONCE(page->heartbeat,
 				   READ_ONCE(page->heartbeat) + 1);
 		}

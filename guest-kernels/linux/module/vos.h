@@ -114,6 +114,8 @@ struct vos_device {
 	spinlock_t event_lock;
 	u32 event_next;
 	u32 overflow_seen;
+	u32 event_late_at; /* where the watch saw events wait */
+	bool event_late;
 	struct work_struct drain;
 	struct work_struct wake_all;
 	atomic_t doorbells_pending; /* service side: since the last wait */
@@ -244,6 +246,7 @@ extern unsigned int vos_spin_us;
 
 /* events.c */
 void vos_events_init(struct vos_device *dev);
+void vos_events_look(struct vos_device *dev);
 void vos_wake_everyone(struct vos_device *dev);
 irqreturn_t vos_interrupt(int irq, void *data);
 
