@@ -10,7 +10,7 @@ public struct Evidence: Sendable {
   private let text: String
 
   private static let digestLines = 12
-  private static let answerSeconds = 60.0
+  private static let answerSeconds = 90.0
   private static let callLimit = 12
   /// Between two looks at processors that may stand still.
   private static let lookSeconds: UInt32 = 2
@@ -19,7 +19,10 @@ public struct Evidence: Sendable {
   public init(of lab: Lab) {
     let script =
       "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
-      + "ps | grep '[v]os'; "
+      + "ps | grep '[v]os'; vosctl ps --json; "
+      + "for d in primary network storage; do echo \"=== in $d\"; timeout 15 vosctl exec $d -- sh -c "
+      + "'cat /proc/loadavg /proc/interrupts; for t in /proc/[0-9]*/task/*; do [ -s $t/maps ] && "
+      + "cat $t/stat $t/stack; done; dmesg | tail -n 40'; done; "
       + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
     do {
       let said = try lab.agent.shell(script, withinSeconds: Evidence.answerSeconds)

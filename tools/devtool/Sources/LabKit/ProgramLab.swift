@@ -205,6 +205,9 @@ public struct ProgramLab {
       return result.code
     } catch is AgentClient.TimedOut {
       Console.shared.say("error: \(command[0]) was ended after \(Int(seconds)) s (--timeout)")
+      if let log = try? Evidence(of: system.lab).keep(as: "run", in: workspace) {
+        Console.shared.say("evidence: \(log.path)")
+      }
       return ProgramLab.timeoutCode
     }
   }
