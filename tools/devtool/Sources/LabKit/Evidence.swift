@@ -21,8 +21,8 @@ public struct Evidence: Sendable {
       "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
       + "ps | grep '[v]os'; vosctl ps --json; "
       + "for d in primary network storage; do echo \"=== in $d\"; timeout 15 vosctl exec $d -- sh -c "
-      + "'cat /proc/loadavg /proc/interrupts; for t in /proc/[0-9]*/task/*; do [ -s $t/maps ] && "
-      + "cat $t/stat $t/stack; done; dmesg | tail -n 40'; done; "
+      + "'grep vos /proc/interrupts; for t in /proc/[0-9]*/task/*; do readlink $t/exe && "
+      + "cat $t/stat $t/stack; done; cat /proc/loadavg /proc/interrupts; dmesg | tail -n 40'; done; "
       + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
     do {
       let said = try lab.agent.shell(script, withinSeconds: Evidence.answerSeconds)
