@@ -51,6 +51,7 @@ typedef int gfp_t;
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
 #define min_t(type, a, b) min((type)(a), (type)(b))
+#define max_t(type, a, b) ((type)(a) > (type)(b) ? (type)(a) : (type)(b))
 #define round_down(value, by) ((value) & ~((typeof(value))(by) - 1))
 #define DIV_ROUND_UP(value, by) (((value) + (by) - 1) / (by))
 #define IS_ALIGNED(value, bytes) (((value) & ((bytes) - 1)) == 0)
@@ -129,8 +130,12 @@ bool fuzz_is_killed(void);
 #define wait_event_killable_exclusive(queue, condition) \
 	(FUZZ_WAIT(condition) ? 0 : -ERESTARTSYS)
 
+#define NSEC_PER_USEC 1000L
+#define NSEC_PER_SEC 1000000000L
 static inline ktime_t ktime_get(void) { return 0; }
-static inline ktime_t ktime_add_us(ktime_t time, u64 us) { return time + (ktime_t)us; }
+static inline ktime_t ktime_add_ns(ktime_t time, u64 ns) { return time + (ktime_t)ns; }
+static inline ktime_t ktime_sub(ktime_t a, ktime_t b) { return a - b; }
+static inline s64 ktime_to_ns(ktime_t time) { return time; }
 static inline bool ktime_before(ktime_t a, ktime_t b) { return a < b; }
 static inline bool need_resched(void) { return !fuzz_wait_once(); }
 
