@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "elf.h"
 #include "vos_abi.h"
 #include "vos_atomic.h"
 
@@ -156,30 +158,12 @@ struct libvos_detour {
 extern const struct libvos_detour libvos_detours[];
 extern const size_t libvos_detour_count;
 
-/* Dl_info; of Elf64_Ehdr and Elf64_Phdr what is looked at. */
+/* Dl_info. */
 struct libvos_dl_info {
 	const char *file;
 	void *base;
 	const char *name;
 	void *address;
-};
-struct libvos_elf_header {
-	uint8_t before[32];
-	uint64_t segments_offset;
-	uint8_t between[14];
-	uint16_t segment_bytes;
-	uint16_t segment_count;
-	uint8_t after[6];
-};
-struct libvos_elf_segment {
-	uint32_t type;
-	uint32_t flags;
-	uint64_t offset;
-	uint64_t address;
-	uint64_t physical;
-	uint64_t file_bytes;
-	uint64_t memory_bytes;
-	uint64_t alignment;
 };
 int dladdr(const void *address, struct libvos_dl_info *info);
 /* How a call of ours fails: -1 and errno, or minus the errno where it stands for a system call. */

@@ -67,23 +67,7 @@ libvos_thunk_body:
 	ret
 	.size libvos_thunk_body, . - libvos_thunk_body
 
-/* Without libc, whose pages may just be being written. Minus a Linux errno is an error. */
-	.text
-	.globl libvos_system_call
-	.hidden libvos_system_call
-	.type libvos_system_call, @function
-libvos_system_call:
-	endbr64
-	mov %rdi, %rax
-	mov %rsi, %rdi
-	mov %rdx, %rsi
-	mov %rcx, %rdx
-	mov %r8, %r10
-	mov %r9, %r8
-	mov 8(%rsp), %r9
-	syscall
-	ret
-	.size libvos_system_call, . - libvos_system_call
+#include "system_call.S"
 
 	.section libvos_table, "aw", @progbits
 	.globl libvos_thunks

@@ -90,14 +90,14 @@ enum Rewriting {
       unsafe dladdr(symbol, &info) != 0, let base = unsafe info.base
     else { return nil }
     // SAFETY: a loaded library begins with its ELF header, and its segment table is mapped.
-    let header = unsafe base.load(as: libvos_elf_header.self)
-    let size = MemoryLayout<libvos_elf_segment>.size
+    let header = unsafe base.load(as: vos_elf_header.self)
+    let size = MemoryLayout<vos_elf_segment>.size
     guard header.segment_count <= segmentLimit, Int(header.segment_bytes) == size else {
       return nil
     }
     for index in 0..<Int(header.segment_count) {
       let place = Int(truncatingIfNeeded: header.segments_offset) &+ index &* size
-      let segment = unsafe base.load(fromByteOffset: place, as: libvos_elf_segment.self)
+      let segment = unsafe base.load(fromByteOffset: place, as: vos_elf_segment.self)
       if segment.type == loadSegment, segment.flags & executable != 0 {
         let start = UInt(bitPattern: base) &+ UInt(segment.address)
         return start..<(start &+ UInt(segment.memory_bytes))

@@ -136,21 +136,7 @@ vosload_gate:
 	jmp .Lsave
 	.size vosload_gate, . - vosload_gate
 
-/* Minus a Linux errno is an error. */
-	.globl libvos_system_call
-	.hidden libvos_system_call
-	.type libvos_system_call, @function
-libvos_system_call:
-	mov %rdi, %rax
-	mov %rsi, %rdi
-	mov %rdx, %rsi
-	mov %rcx, %rdx
-	mov %r8, %r10
-	mov %r9, %r8
-	mov 8(%rsp), %r9
-	syscall
-	ret
-	.size libvos_system_call, . - libvos_system_call
+#include "../../libvos/CLibvos/system_call.S"
 
 /* What the compiler calls. */
 	.macro FUNCTION name

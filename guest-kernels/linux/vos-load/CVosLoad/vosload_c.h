@@ -9,33 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Elf64_Ehdr, Elf64_Phdr and Elf64_Shdr (System V ABI, AMD64 supplement). */
-struct vosload_header {
-	uint8_t identity[16];
-	uint16_t type;
-	uint16_t machine;
-	uint32_t version;
-	uint64_t entry;
-	uint64_t segments_offset;
-	uint64_t sections_offset;
-	uint32_t flags;
-	uint16_t header_bytes;
-	uint16_t segment_bytes;
-	uint16_t segment_count;
-	uint16_t section_bytes;
-	uint16_t section_count;
-	uint16_t names;
-};
-struct vosload_segment {
-	uint32_t type;
-	uint32_t flags;
-	uint64_t offset;
-	uint64_t address;
-	uint64_t physical;
-	uint64_t file_bytes;
-	uint64_t memory_bytes;
-	uint64_t alignment;
-};
+/* Elf64_Shdr (System V ABI, AMD64 supplement); CLibvos has the other structures. */
 struct vosload_section {
 	uint32_t name;
 	uint32_t type;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import CVosLoad
+internal import CLibvos
 
 /// A static program's file, checked: each number of it may be anything. (System V ABI, chapter 5.)
 struct Image {
   let file: Bytes
-  let header: vosload_header
+  let header: vos_elf_header
   /// Of all loaded segments, in whole pages, as the file has the addresses.
   private(set) var span: Range<UInt64> = 0..<0
   private(set) var executable: Range<UInt64> = 0..<0
@@ -37,17 +37,17 @@ struct Image {
   var isMovable: Bool { header.type == Self.movableType }
 
   init(_ file: Bytes) throws(Refusal) {
-    guard let header = file.load(0, as: vosload_header.self), file.word(0) == Self.magic else {
+    guard let header = file.load(0, as: vos_elf_header.self), file.word(0) == Self.magic else {
       throw .malformed("it is no ELF file")
     }
     guard header.identity.4 == 2, header.identity.5 == 1, header.machine == Self.machine,
       header.type == Self.fixedType || header.type == Self.movableType
     else { throw .malformed("it is no program for x86-64") }
-    guard Int(header.segment_bytes) == MemoryLayout<vosload_segment>.size,
+    guard Int(header.segment_bytes) == MemoryLayout<vos_elf_segment>.size,
       (1...Self.segmentLimit).contains(header.segment_count),
       file.slice(
         header.segments_offset,
-        UInt64(header.segment_count) &* UInt64(MemoryLayout<vosload_segment>.size)) != nil
+        UInt64(header.segment_count) &* UInt64(MemoryLayout<vos_elf_segment>.size)) != nil
     else { throw .malformed("its table of segments does not lie in the file") }
     self.file = file
     self.header = header
@@ -58,19 +58,19 @@ struct Image {
     }
   }
 
-  func segment(_ index: Int) -> vosload_segment {
+  func segment(_ index: Int) -> vos_elf_segment {
     let place =
       Int(truncatingIfNeeded: header.segments_offset)
-      &+ index &* MemoryLayout<vosload_segment>.size
+      &+ index &* MemoryLayout<vos_elf_segment>.size
     // All zero is a segment of no kind.
-    return file.load(place, as: vosload_segment.self) ?? vosload_segment()
+    return file.load(place, as: vos_elf_segment.self) ?? vos_elf_segment()
   }
 
-  static func isLoaded(_ segment: vosload_segment) -> Bool {
+  static func isLoaded(_ segment: vos_elf_segment) -> Bool {
     segment.type == Kind.load && segment.memory_bytes > 0
   }
 
-  private mutating func take(_ segment: vosload_segment) throws(Refusal) {
+  private mutating func take(_ segment: vos_elf_segment) throws(Refusal) {
     switch segment.type {
     case Kind.load: if segment.memory_bytes > 0 { try takeLoaded(segment) }
     case Kind.interpreter: throw .unsuited("it names a dynamic linker")
@@ -82,7 +82,7 @@ struct Image {
     }
   }
 
-  private mutating func takeLoaded(_ segment: vosload_segment) throws(Refusal) {
+  private mutating func takeLoaded(_ segment: vos_elf_segment) throws(Refusal) {
     guard segment.file_bytes <= segment.memory_bytes else {
       throw .malformed("a segment has more bytes in the file than in memory")
     }
@@ -113,7 +113,7 @@ struct Image {
       (executable.isEmpty ? pages.lowerBound : executable.lowerBound)..<pages.upperBound
   }
 
-  static func pages(of segment: vosload_segment) -> Range<UInt64> {
+  static func pages(of segment: vos_elf_segment) -> Range<UInt64> {
     let start = segment.address & ~(System.pageBytes &- 1)
     return start..<System.pages(segment.address &+ segment.memory_bytes)
   }
@@ -131,7 +131,7 @@ struct Image {
   }
 
   /// ld.so, too, which would load a program with libvos once more.
-  private func isLibrary(_ segment: vosload_segment) -> Bool {
+  private func isLibrary(_ segment: vos_elf_segment) -> Bool {
     guard let list = file.slice(segment.offset, segment.file_bytes) else { return false }
     let (ends, ownName): (UInt64, UInt64) = (0, 14)  // DT_NULL, DT_SONAME
     var at = 0
@@ -145,7 +145,7 @@ struct Image {
   private static let goName: UInt32 = 0x6f47  // "Go", two zero bytes
 
   /// Go's linker leaves a note; its goroutines' stacks are small.
-  private mutating func takeNotes(_ segment: vosload_segment) {
+  private mutating func takeNotes(_ segment: vos_elf_segment) {
     guard let notes = file.slice(segment.offset, segment.file_bytes) else { return }
     var at = 0
     while at &+ 16 <= notes.count {

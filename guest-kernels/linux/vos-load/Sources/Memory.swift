@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import CVosLoad
+internal import CLibvos
 
 /// The program in memory, as the kernel would have put it there, with its system calls turned.
 struct Memory {
@@ -72,7 +72,7 @@ struct Memory {
   // MARK: Segments
 
   /// Writable for the moment: never executable at the same time.
-  private func map(_ segment: vosload_segment, _ file: Int) throws(Refusal) {
+  private func map(_ segment: vos_elf_segment, _ file: Int) throws(Refusal) {
     let pages = Image.pages(of: segment)
     let start = bias &+ pages.lowerBound
     let head = segment.address &- pages.lowerBound
@@ -101,7 +101,7 @@ struct Memory {
       as: UInt8.self, repeating: 0, count: Int(end &- start))
   }
 
-  private func protect(_ segment: vosload_segment) throws(Refusal) {
+  private func protect(_ segment: vos_elf_segment) throws(Refusal) {
     let pages = Image.pages(of: segment)
     var protection = System.Protection.none
     if segment.flags & Image.Flag.read != 0 { protection |= System.Protection.read }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import CLibvos
 internal import CVosLoad
 
 /// The program's system-call instructions, and how each is turned to the gate.

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../libvos/CLibvos/elf.h"
+
 int *_Nonnull __errno_location(void);
 char *_Nullable strerror(int error);
 char *_Nullable getenv(const char *_Nonnull name);
@@ -21,33 +23,5 @@ long pread(int descriptor, void *_Nonnull buffer, size_t bytes, long offset);
 long write(int descriptor, const void *_Nonnull buffer, size_t bytes);
 int close(int descriptor);
 void exit(int status) __attribute__((noreturn));
-
-/* Elf64_Ehdr and Elf64_Phdr (System V ABI, AMD64 supplement). */
-struct vosrun_elf_header {
-	uint8_t identity[16];
-	uint16_t type;
-	uint16_t machine;
-	uint32_t version;
-	uint64_t entry;
-	uint64_t segments_offset;
-	uint64_t sections_offset;
-	uint32_t flags;
-	uint16_t header_bytes;
-	uint16_t segment_bytes;
-	uint16_t segment_count;
-	uint16_t section_bytes;
-	uint16_t section_count;
-	uint16_t names;
-};
-struct vosrun_elf_segment {
-	uint32_t type;
-	uint32_t flags;
-	uint64_t offset;
-	uint64_t address;
-	uint64_t physical;
-	uint64_t file_bytes;
-	uint64_t memory_bytes;
-	uint64_t alignment;
-};
 
 #endif /* VOSRUN_C_H */

@@ -119,15 +119,15 @@ extension System {
     }
     guard file >= 0 else { return .unknown }
     defer { _ = close(file) }
-    var header = vosrun_elf_header()
+    var header = vos_elf_header()
     guard load(file, 0, &header) else { return .unknown }
     let identity = header.identity
     let start = [identity.0, identity.1, identity.2, identity.3, identity.4]
     guard start == magic, header.segment_count <= segmentLimit,
-      Int(header.segment_bytes) == MemoryLayout<vosrun_elf_segment>.size
+      Int(header.segment_bytes) == MemoryLayout<vos_elf_segment>.size
     else { return .unknown }
     for index in 0..<UInt64(header.segment_count) {
-      var segment = vosrun_elf_segment()
+      var segment = vos_elf_segment()
       let place = header.segments_offset &+ index &* UInt64(header.segment_bytes)
       guard load(file, Int(truncatingIfNeeded: place), &segment) else { return .unknown }
       if segment.type == interpreterSegment { return .dynamic }
