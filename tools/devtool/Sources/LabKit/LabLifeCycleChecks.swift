@@ -203,7 +203,8 @@ extension LabCheck {
       let before = try system.drivers()
       let script =
         "vosctl up \(VosSystem.manifest) > /tmp/up.log 2>&1 & "
-        + "up=$!; sleep 4; kill -INT $up; wait $up; code=$?; cat /tmp/up.log; exit $code"
+        + "up=$!; until grep -q booting /tmp/up.log; do usleep 100000; done; "
+        + "kill -INT $up; wait $up; code=$?; cat /tmp/up.log; exit $code"
       // A background job of sh ignores SIGINT unless job control is on.
       let result = try system.lab.agent.run(["sh", "-mc", script], withinSeconds: 120)
       try expect(result.code != 0, "an interrupted up exited with 0: \(result.output)")

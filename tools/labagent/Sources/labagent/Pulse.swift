@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CLinux
 import Glibc
 
 /// Visits every processor but the first, again and again, so that none stays deaf.
@@ -11,6 +12,9 @@ enum Pulse {
   /// The longest that a lost interrupt waits.
   private static let microseconds: UInt32 = 100_000
 
+  /// Room for 64 processors.
+  private static let setBytes = 8
+
   /// Beats until the lab host ends. The first processor runs no guest, so its timer is not lost.
   static func beat() throws(SystemError) -> Never {
     let processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
@@ -21,21 +25,11 @@ enum Pulse {
     }
   }
 
-  /// sched_setaffinity(2), which the C library's headers show to GNU sources only.
-  private typealias SetAffinity = @convention(c) (pid_t, Int, UnsafeRawPointer) -> Int32
-
-  private static let setAffinity: SetAffinity? = {
-    // SAFETY: null is RTLD_DEFAULT; a function of that name has this type.
-    unsafe dlsym(nil, "sched_setaffinity").map { unsafe unsafeBitCast($0, to: SetAffinity.self) }
-  }()
-
   private static func move(to processor: Int) throws(SystemError) {
-    guard let setAffinity = unsafe setAffinity else {
-      throw SystemError("sched_setaffinity", ENOSYS)
-    }
-    var mask: UInt64 = 1 << UInt64(processor)
-    // SAFETY: the kernel reads 8 bytes, a local.
-    guard unsafe setAffinity(0, MemoryLayout<UInt64>.size, &mask) == 0 else {
+    var set = [UInt8](repeating: 0, count: setBytes)
+    set[processor / 8] = 1 << (processor % 8)
+    // SAFETY: the kernel reads `count` bytes of an array that outlives the call.
+    guard unsafe clinux_set_processors(set, set.count) == 0 else {
       throw SystemError("sched_setaffinity")
     }
   }
