@@ -107,14 +107,12 @@ extension ChannelRegion {
 
   /// Whether `side` says that it has left the life with this generation (the host asks).
   public func hasLeft(_ side: ChannelSide, generation: UInt32) -> Bool {
-    let page = page(of: side)
-    return page.state == .absent && page.generation == generation
+    page(of: side).standing == (.absent, generation)
   }
 
   /// Whether `side` has declared the channel broken in the life that the host counts now, or says
   /// what nobody says.
   public func isDeclaredBroken(by side: ChannelSide) -> Bool {
-    let page = page(of: side)
-    return page.state == .broken && page.generation == generation(of: side)
+    page(of: side).standing == (.broken, generation(of: side))
   }
 }

@@ -27,8 +27,8 @@ public struct SidePage: @unchecked Sendable {
   }
 
   private enum Field {
+    /// The generation lies in the upper half of the same eight bytes.
     static let state = 0
-    static let generation = 4
     static let heartbeat = 8
     static let version = 16
     static let eventIndex = 64
@@ -42,27 +42,29 @@ public struct SidePage: @unchecked Sendable {
   }
 
   @unsafe
-  private var heartbeatWord: UnsafeMutablePointer<UInt64> {
-    // SAFETY: within the page, 8-byte aligned.
-    unsafe (base + Field.heartbeat).assumingMemoryBound(to: UInt64.self)
+  private func longWord(_ offset: Int) -> UnsafeMutablePointer<UInt64> {
+    // SAFETY: the offsets above of eight bytes lie within a page and are aligned.
+    unsafe (base + offset).assumingMemoryBound(to: UInt64.self)
   }
 
-  /// The side's state; what is no known state counts as broken.
-  public var state: SideState {
+  /// What a side says of itself, and of which life of it: one word, so neither is seen without the
+  /// other. What is no known state counts as broken.
+  public var standing: (state: SideState, generation: UInt32) {
     // SAFETY: a word of the page.
-    SideState(rawValue: unsafe vos_load_acquire32(word(Field.state))) ?? .broken
+    let word = unsafe vos_load_acquire64(longWord(Field.state))
+    let state = SideState(rawValue: UInt32(truncatingIfNeeded: word)) ?? .broken
+    return (state, UInt32(word >> 32))
   }
+
+  public var state: SideState { standing.state }
 
   /// The life that the side believes it is in.
-  public var generation: UInt32 {
-    // SAFETY: a word of the page.
-    unsafe vos_load_acquire32(word(Field.generation))
-  }
+  public var generation: UInt32 { standing.generation }
 
   /// Counts while the side lives.
   public var heartbeat: UInt64 {
     // SAFETY: a word of the page.
-    unsafe vos_load_acquire64(heartbeatWord)
+    unsafe vos_load_acquire64(longWord(Field.heartbeat))
   }
 
   /// The ABI version that the side speaks.
@@ -71,18 +73,19 @@ public struct SidePage: @unchecked Sendable {
     unsafe vos_load_acquire32(word(Field.version))
   }
 
-  /// The owner announces itself; the state goes last.
+  /// The owner announces itself.
   public func announce(_ state: SideState, generation: UInt32) {
+    let standing = UInt64(generation) << 32 | UInt64(state.rawValue)
     // SAFETY: words of the owner's page.
     unsafe vos_store_release32(word(Field.version), VOS_ABI_VERSION)
-    unsafe vos_store_release32(word(Field.generation), generation)
-    unsafe vos_store_release32(word(Field.state), state.rawValue)
+    unsafe vos_store_release64(longWord(Field.state), standing)
   }
 
   /// The owner shows that it lives; call it from one thread.
   public func beat() {
     // SAFETY: the owner is the only writer.
-    unsafe vos_store_release64(heartbeatWord, vos_load_acquire64(heartbeatWord) &+ 1)
+    unsafe vos_store_release64(
+      longWord(Field.heartbeat), vos_load_acquire64(longWord(Field.heartbeat)) &+ 1)
   }
 
   /// The event ring's free-running index of this side.

@@ -61,6 +61,31 @@ private func echo(_ test: TestRegion, stop: Flag) {
     #expect(wrong == 0)
   }
 
+  /// ABSENT, left over from the life before, is never seen with the generation of the next.
+  @Test func aSideBeginsALifeInOneStep() throws {
+    let test = try TestRegion()
+    let page = test.region.page(of: .service)
+    let lives: UInt32 = 300_000
+    let side = TestThread {
+      for generation in 1...lives {
+        page.announce(.ready, generation: generation)
+        page.announce(.absent, generation: generation)
+      }
+    }
+    var (last, steps, back): (UInt64, Int, Int) = (1, 0, 0)
+    while last < UInt64(lives) * 2 + 1 {
+      let seen = page.standing
+      // Each life is READY, then ABSENT: in this order they are numbered.
+      let now = UInt64(seen.generation) * 2 + (seen.state == .absent ? 1 : 0)
+      if now < last { back += 1 }
+      if now > last { steps += 1 }
+      last = now
+    }
+    side.join()
+    #expect(back == 0)
+    #expect(steps > 1)
+  }
+
   @Test func threadsOfOneProcessShareASlice() throws {
     let test = try TestRegion(slots: 4)
     test.giveOut(0)

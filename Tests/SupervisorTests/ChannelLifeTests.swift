@@ -45,4 +45,17 @@ import Testing
     #expect(life.nextLook(at: 30) == 31, "and looked at more rarely")
     #expect(life.handle(.looked(haveLeft: true), at: 40) == [.renew])
   }
+
+  @Test func aServiceThatHasLetGoOfALifeIsGivenAMoment() {
+    var life = ChannelLifeCycle(at: 0)
+    #expect(life.handle(.left(true), at: 1) == [])
+    #expect(life.nextLook(at: 1) == 6, "nobody need ring")
+    #expect(life.handle(.left(false), at: 3) == [])
+    #expect(life.nextLook(at: 3) == nil, "it only looked too early")
+    #expect(life.handle(.left(true), at: 4) == [] && life.handle(.left(true), at: 8) == [])
+    #expect(life.handle(.left(true), at: 9) == [.announceFailure])
+    #expect(life.handle(.left(true), at: 10) == [])
+    #expect(life.handle(.looked(haveLeft: true), at: 10) == [.renew])
+    #expect(life.handle(.left(true), at: 11) == [], "a new life, a new moment")
+  }
 }

@@ -85,7 +85,11 @@ struct vos_superblock {
 	char name[64]; /* of the channel, NUL-terminated: "network" gives /dev/vos/network */
 };
 
-/* One page per side; `heartbeat` counts while the side is alive. */
+/*
+ * One page per side; `heartbeat` counts while the side is alive. A side that begins or leaves a
+ * life writes state and generation as one 64-bit word, and who compares both reads them so:
+ * ABSENT with this life's generation says that the side has left it.
+ */
 struct vos_side_page {
 	uint32_t state;      /* VOS_SIDE_* */
 	uint32_t generation; /* the generation of itself that this side believes in */

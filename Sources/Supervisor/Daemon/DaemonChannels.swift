@@ -6,8 +6,11 @@ import Glibc
 extension Daemon {
   func look(at channel: ChannelResources, _ now: Seconds) {
     if channel.life.isSound {
-      guard let side = channel.isDeclaredBrokenBy else { return }
-      perform(channel.life.handle(.declared(by: side), at: now), on: channel)
+      perform(channel.life.handle(.left(channel.isLeftByService), at: now), on: channel)
+      if let side = channel.isDeclaredBrokenBy {
+        perform(channel.life.handle(.declared(by: side), at: now), on: channel)
+      }
+      if channel.life.isSound { return }
     }
     let haveLeft = channel.holders.isEmpty
     perform(channel.life.handle(.looked(haveLeft: haveLeft), at: now), on: channel)

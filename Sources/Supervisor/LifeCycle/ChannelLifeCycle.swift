@@ -25,6 +25,8 @@ struct ChannelLifeCycle: Equatable, Sendable {
 
   enum Event: Equatable, Sendable {
     case declared(by: ChannelSide)
+    /// Whether the service says that it has let go of a life that goes on.
+    case left(Bool)
     /// Whether both sides have let go of everything.
     case looked(haveLeft: Bool)
   }
@@ -44,7 +46,13 @@ struct ChannelLifeCycle: Equatable, Sendable {
   /// A side lets go within a few looks, and then its daemon starts again.
   static let overdueAfter: Seconds = 15
 
+  /// A service may say so for a moment, when it looked just before the new life was told. One that
+  /// goes on saying it has read something else: our own words were changed meanwhile.
+  static let leftFor: Seconds = 5
+
   private(set) var state: State
+  /// Since when the service says that it has let go.
+  private var leftSince: Seconds?
   /// How often it was made new.
   private(set) var renewals = 0
   private var pause: Seconds = 0
@@ -58,7 +66,12 @@ struct ChannelLifeCycle: Equatable, Sendable {
 
   mutating func handle(_ event: Event, at now: Seconds) -> [Action] {
     switch (state, event) {
+    case (.sound, .left(let hasLeft)):
+      leftSince = hasLeft ? leftSince ?? now : nil
+      guard let leftSince, now - leftSince >= Self.leftFor else { return [] }
+      return handle(.declared(by: .service), at: now)
     case (.sound(let since), .declared(let side)):
+      leftSince = nil
       pause =
         now - since >= Self.soundAfter
         ? 0 : min(max(2 * pause, Self.firstPause), Self.longestPause)
@@ -74,13 +87,13 @@ struct ChannelLifeCycle: Equatable, Sendable {
       ending.isOverdue = true
       state = .ending(ending)
       return [.complain]
-    case (.sound, .looked), (.ending, .declared): return []
+    case (.sound, .looked), (.ending, .declared), (.ending, .left): return []
     }
   }
 
   /// When to look again though nobody rings; `nil`: not at all.
   func nextLook(at now: Seconds) -> Seconds? {
-    guard case .ending(let ending) = state else { return nil }
+    guard case .ending(let ending) = state else { return leftSince.map { $0 + Self.leftFor } }
     return ending.isOverdue ? now + 1 : now + 0.1
   }
 }

@@ -127,16 +127,19 @@ final class ChannelResources {
 
   // MARK: Broken channels
 
-  /// Who has declared the channel broken; `nil` if nobody has. A service that has let go although we
-  /// count it among the living read something else: our own words were changed.
+  /// Who has declared the channel broken, or changed our own words; `nil` if nobody has.
   var isDeclaredBrokenBy: ChannelSide? {
     [ChannelSide.client, .service].first {
       guard self[$0].life == .alive else { return false }
-      let (page, generation) = (view.page(of: $0), self[$0].generation)
-      return (page.state == .broken && page.generation == generation)
+      let generation = self[$0].generation
+      return view.page(of: $0).standing == (.broken, generation)
         || view.life(of: $0) != .alive || view.generation(of: $0) != generation
-        || ($0 == .service && view.hasLeft($0, generation: generation))
     }
+  }
+
+  /// Whether the service says that it has let go although we count it among the living.
+  var isLeftByService: Bool {
+    service.life == .alive && view.hasLeft(.service, generation: service.generation)
   }
 
   /// Tells both sides that their lives in this channel have failed.

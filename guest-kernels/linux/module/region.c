@@ -132,6 +132,22 @@ int vos_geometry_read(struct vos_device *dev, u64 bar_bytes)
 	return 0;
 }
 
+static u64 *vos_standing(struct vos_side_page *page)
+{
+	static_assert(offsetof(struct vos_side_page, state) == 0 &&
+			      offsetof(struct vos_side_page, generation) == 4,
+		      "one word");
+	return (u64 *)page;
+}
+
+/* One store: ABSENT, left over in the page, must not be seen with a new life. */
+static void vos_side_announce(struct vos_device *dev, u32 generation, u32 state)
+{
+	WRITE_ONCE(dev->said, state);
+	smp_store_release(vos_standing(vos_own_page(dev)),
+			  (u64)generation << 32 | state);
+}
+
 static void vos_side_state(struct vos_device *dev, u32 state)
 {
 	WRITE_ONCE(dev->said, state);
@@ -147,9 +163,8 @@ void vos_side_init(struct vos_device *dev)
 
 	dev->generation = READ_ONCE(*(client ? &block->client_generation :
 					       &block->service_generation));
-	WRITE_ONCE(page->generation, dev->generation);
 	WRITE_ONCE(page->abi_version, VOS_ABI_VERSION);
-	vos_side_state(dev, VOS_SIDE_DRIVER);
+	vos_side_announce(dev, dev->generation, VOS_SIDE_DRIVER);
 	if (client) {
 		/* Start at the ring's end: what is in it was for our last life. */
 		dev->event_next =
@@ -176,12 +191,13 @@ static struct vos_peer_view vos_peer_look(struct vos_device *dev)
 	struct vos_superblock *block = vos_superblock(dev);
 	struct vos_peer_view view;
 	bool alive = READ_ONCE(block->service_life) == VOS_LIFE_ALIVE;
+	u64 standing = smp_load_acquire(vos_standing(page));
 
-	view.state = smp_load_acquire(&page->state);
+	view.state = lower_32_bits(standing);
 	view.generation = READ_ONCE(block->service_generation);
 	view.lives = READ_ONCE(page->lives);
 	/* A page left behind by an earlier life says READY too. */
-	alive = alive && READ_ONCE(page->generation) == view.generation;
+	alive = alive && upper_32_bits(standing) == view.generation;
 	view.stopping = alive && view.state == VOS_SIDE_STOPPING;
 	view.serving = alive && (view.state == VOS_SIDE_READY || view.stopping);
 	view.broken = alive && view.state >= VOS_SIDE_BROKEN;
@@ -272,11 +288,9 @@ static void vos_life_leave(struct vos_device *dev)
 {
 	struct vos_side_page *page = vos_client_page(dev);
 	u32 generation = READ_ONCE(vos_superblock(dev)->client_generation);
-	bool told = READ_ONCE(page->state) == VOS_SIDE_ABSENT &&
-		    READ_ONCE(page->generation) == generation;
+	bool told = READ_ONCE(*vos_standing(page)) == (u64)generation << 32;
 
-	WRITE_ONCE(page->generation, generation);
-	vos_side_state(dev, VOS_SIDE_ABSENT);
+	vos_side_announce(dev, generation, VOS_SIDE_ABSENT);
 	if (!told)
 		vos_ring(dev, VOS_PEER_HOST);
 }

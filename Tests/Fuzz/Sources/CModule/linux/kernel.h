@@ -54,6 +54,9 @@ typedef int gfp_t;
 #define max_t(type, a, b) ((type)(a) > (type)(b) ? (type)(a) : (type)(b))
 #define round_down(value, by) ((value) & ~((typeof(value))(by) - 1))
 #define DIV_ROUND_UP(value, by) (((value) + (by) - 1) / (by))
+#define lower_32_bits(value) ((u32)(value))
+#define upper_32_bits(value) ((u32)((u64)(value) >> 32))
+#define static_assert _Static_assert
 #define IS_ALIGNED(value, bytes) (((value) & ((bytes) - 1)) == 0)
 #define PAGE_ALIGNED(value) IS_ALIGNED(value, PAGE_SIZE)
 #define div_u64(value, by) ((value) / (by))

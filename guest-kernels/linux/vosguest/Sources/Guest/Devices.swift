@@ -165,9 +165,7 @@ final class ModuleClient: ClientDevice {
     let life = unsafe vos_load_acquire32((block + 92).assumingMemoryBound(to: UInt32.self))
     let generation = unsafe vos_load_acquire32((block + 100).assumingMemoryBound(to: UInt32.self))
     let page = unsafe SidePage(at: servicePage.base)
-    guard life == VOS_LIFE_ALIVE, page.state == .ready, page.generation == generation else {
-      return nil
-    }
+    guard life == VOS_LIFE_ALIVE, page.standing == (.ready, generation) else { return nil }
     return generation
   }
 }
@@ -269,8 +267,7 @@ final class MemoryChannel: @unchecked Sendable {
     var serviceLife: UInt32? {
       let page = channel.region.page(of: .service)
       let generation = channel.region.generation(of: .service)
-      guard channel.region.life(of: .service) == .alive, page.state == .ready,
-        page.generation == generation
+      guard channel.region.life(of: .service) == .alive, page.standing == (.ready, generation)
       else { return nil }
       return generation
     }
