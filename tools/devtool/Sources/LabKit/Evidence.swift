@@ -10,31 +10,75 @@ public struct Evidence: Sendable {
   private let text: String
 
   private static let digestLines = 12
-  private static let answerSeconds = 90.0
+  private static let answerSeconds = 30.0
+  /// A part that says nothing by then will not.
+  private static let partSeconds = 20.0
   private static let callLimit = 12
   /// Between two looks at processors that may stand still.
   private static let lookSeconds: UInt32 = 2
 
   /// Asks the lab host; where it does not answer, its emulator.
   public init(of lab: Lab) {
-    let script =
-      "dmesg | tail -n 200; tail -n 200 \(VosSystem.log); vosctl ps; vosctl devices; "
-      + "ps | grep '[v]os'; vosctl ps --json; "
-      + "for d in primary network storage; do echo \"=== in $d\"; timeout 15 vosctl exec $d -- sh -c "
-      + "'grep vos /proc/interrupts; for t in /proc/[0-9]*/task/*; do readlink $t/exe && "
-      + "cat $t/stat $t/stack; done; cat /proc/loadavg /proc/interrupts; dmesg | tail -n 40'; done; "
-      + "for f in /run/vos/*/*; do [ -f \"$f\" ] && echo \"=== $f\" && tail -c 65536 \"$f\"; done"
     do {
-      let said = try lab.agent.shell(script, withinSeconds: Evidence.answerSeconds)
-      let last = try lab.agent.shell(
-        "tail -n \(Evidence.digestLines) \(VosSystem.log)", withinSeconds: Evidence.answerSeconds)
-      (text, digest, isAnswered) = (said.output + said.errors, Evidence.lines(last.output), true)
+      _ = try lab.agent.run(["true"], withinSeconds: Evidence.answerSeconds)
     } catch {
-      let console = Evidence.lines(lab.consoleText()).suffix(Evidence.digestLines)
-      let looks = Evidence.looks(at: lab)
-      text = "the lab host does not answer: \(error)\n\(looks)\n\(lab.consoleText())"
-      digest = ["the lab host does not answer"] + Evidence.places(in: looks) + console
-      isAnswered = false
+      self.init(ofSilent: lab, error)
+      return
+    }
+    self.init(ofAnswering: lab)
+  }
+
+  /// Each part of its own: one that hangs is itself a finding.
+  private init(ofAnswering lab: Lab) {
+    let parts = Evidence.scripts.map { (name: $0.name, said: Evidence.ask(lab, $0.script)) }
+    text = parts.map { "=== \($0.name)\n\($0.said)\n" }.joined()
+    digest = parts.filter { Evidence.digested.contains($0.name) }
+      .flatMap { Evidence.lines($0.said).suffix(Evidence.digestLines) }
+    isAnswered = true
+  }
+
+  private init(ofSilent lab: Lab, _ error: any Error) {
+    let console = Evidence.lines(lab.consoleText()).suffix(Evidence.digestLines)
+    let looks = Evidence.looks(at: lab)
+    text = "the lab host does not answer: \(error)\n\(looks)\n\(lab.consoleText())"
+    digest = ["the lab host does not answer"] + Evidence.places(in: looks) + console
+    isAnswered = false
+  }
+
+  private static let digested = ["log", "stacks", "kernel"]
+  private static let scripts =
+    [
+      (name: "kernel", script: "dmesg | tail -n 200"),
+      (name: "log", script: "tail -n 200 \(VosSystem.log)"),
+      (
+        name: "stacks",
+        script: "for p in $(pidof vosctl vosd vosvmm); do for t in /proc/$p/task/*; do "
+          + "echo $t $(cat $t/comm $t/wchan) $(head -n 3 $t/stack); done; done"
+      ),
+      (name: "processes", script: "ps; cat /proc/loadavg /proc/meminfo /proc/interrupts"),
+      (name: "vosctl", script: "vosctl ps; vosctl devices; vosctl ps --json"),
+      (
+        name: "runtime",
+        script: "for f in /run/vos/*/*; do [ -f $f ] && echo \"=== $f\" && tail -c 65536 $f; done"
+      ),
+    ]
+    + ["primary", "network", "storage"].map { domain in
+      (
+        name: domain,
+        script: "vosctl exec \(domain) -- sh -c 'grep vos /proc/interrupts; "
+          + "for t in /proc/[0-9]*/task/*; do readlink $t/exe && cat $t/stat $t/stack; done; "
+          + "cat /proc/loadavg /proc/interrupts; dmesg | tail -n 40'"
+      )
+    }
+
+  /// What a script says; it need not end well, nor end.
+  private static func ask(_ lab: Lab, _ script: String) -> String {
+    var said: [UInt8] = []
+    do {
+      _ = try lab.agent.shell(script, withinSeconds: partSeconds) { piece, _ in said += piece }
+      return String(decoding: said, as: UTF8.self)
+    } catch {
+      return String(decoding: said, as: UTF8.self) + "\n\(error)"
     }
   }
 

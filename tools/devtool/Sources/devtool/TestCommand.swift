@@ -220,9 +220,9 @@ struct LabTests {
     _ problem: any Error, of check: LabCheck, _ system: VosSystem, _ tally: inout Tally
   ) -> Bool {
     let evidence = Evidence(of: system.lab)
-    let digest = evidence.digest.map { "\n           \($0)" }.joined()
-    tally.failed.append("lab: \(check.name): \(problem)\(digest)")
+    tally.failed.append("lab: \(check.name): \(problem)")
     Console.shared.say("       \(problem)")
+    for line in evidence.digest { Console.shared.say("           \(line)") }
     if let log = try? evidence.keep(as: "test-\(tally.failed.count)", in: workspace) {
       Console.shared.say("       evidence: \(log.path)")
     }
