@@ -38,6 +38,25 @@ let subjects: [Target] = [
     swiftSettings: swift),
 ]
 
+/// libvos in ordinary Swift, with a header of its own for what it shares and a kernel that is none.
+/// Each of its accesses to memory is a call of Sources/CLibvos/access.c, which has the services act
+/// first.
+let accesses = [
+  "-asan-instrumentation-with-call-threshold=0",
+  "-asan-memory-access-callback-prefix=libvos_fuzz_",
+]
+let libvos: [Target] = [
+  .target(
+    name: "CLibvos", dependencies: ["CFuzz"],
+    cSettings: c + [.unsafeFlags(["-Wno-nullability-completeness"])]),
+  .target(
+    name: "Libvos", dependencies: ["CLibvos"],
+    swiftSettings: swift + [
+      .unsafeFlags(
+        ["-Xcc", "-Wno-nullability-completeness"] + accesses.flatMap { ["-Xllvm", $0] })
+    ]),
+]
+
 /// What the fuzzers share, and what stands in for a kernel.
 let help: [Target] = [
   .target(name: "CFuzz", cSettings: c),
@@ -55,13 +74,18 @@ let help: [Target] = [
   .target(name: "CGuest", dependencies: ["CFuzz"], cSettings: c),
 ]
 
+/// libvos's functions have libc's names; here they are for the fuzzer's own calls alone.
+let names = ["-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/fuzzers/libvos.map"]
+
 /// One program a fuzzer; its seeds are in `corpus/NAME`.
-func fuzzer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+func fuzzer(
+  _ name: String, _ dependencies: Target.Dependency..., linked: [String] = []
+) -> Target {
   .executableTarget(
     name: "fuzz-" + name, dependencies: ["CFuzz", "FuzzKit"] + dependencies,
     path: "Sources/fuzzers/" + name,
     swiftSettings: swift,
-    linkerSettings: [.unsafeFlags(["-sanitize=\(checks)", "-use-ld=lld"])])
+    linkerSettings: [.unsafeFlags(["-sanitize=\(checks)", "-use-ld=lld"] + linked)])
 }
 
 let package = Package(
@@ -70,7 +94,7 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
   ],
-  targets: subjects + help + [
+  targets: subjects + libvos + help + [
     fuzzer("superblock", "CModule", "CVosABI", "Channel"),
     fuzzer("module", "CModule", "CVosABI", "Channel", "ChannelKit"),
     fuzzer("slots", "CVosABI", "Channel", "ChannelKit"),
@@ -79,6 +103,7 @@ let package = Package(
     fuzzer("files", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
     fuzzer("forwarder", "CGuest", "CVosABI", "Channel", "ChannelKit", "Guest"),
     fuzzer("agent", "CGuest", "CVosABI", "Channel", "ChannelKit", "ServiceKit", "Guest"),
+    fuzzer("libvos", "CLibvos", "Libvos", linked: names),
     fuzzer("bus", "DeviceModel", "Ivshmem", "PCI"),
     fuzzer("assigned", "DeviceModel", "PCI", "VFIO"),
     fuzzer("platform", "DeviceModel", "Devices"),

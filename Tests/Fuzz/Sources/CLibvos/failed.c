@@ -1,0 +1,1 @@
+../../../../guest-kernels/linux/libvos/CLibvos/failed.c

@@ -1,0 +1,1 @@
+../../../../../Sources/CVosABI/include/vos_abi.h

@@ -1,0 +1,1 @@
+../../../../Sources/Channel/WaitPolicy.swift
