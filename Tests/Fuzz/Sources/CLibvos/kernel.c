@@ -319,8 +319,9 @@ static int k_dup2(int fd, int copy)
 {
 	if (!is_thing(fd) || copy < 0 || copy >= FD_COUNT)
 		return (int)failed(EBADF_);
-	if (descriptors[copy].kind == DEVICE)
-		fuzz_fail("libvos loses its device");
+	for (int i = 0; i < LIBVOS_CHANNELS; i++)
+		if (libvos_settings.devices[i] == copy + 1)
+			fuzz_fail("libvos takes a descriptor of the program's for its device");
 	descriptors[copy] = descriptors[fd];
 	return copy;
 }
@@ -383,6 +384,9 @@ static int k_ioctl(int fd, unsigned long command, unsigned long argument)
 	}
 	if (command == FIONREAD_)
 		return is_thing(fd) ? 0 : (int)failed(EBADF_);
+	/* The program took its number when no other was free. */
+	if (fd == -1)
+		return (int)failed(EBADF_);
 	if (!is_open(fd, DEVICE))
 		fuzz_fail("libvos has no device where it looks for one");
 	switch (command) {
@@ -439,6 +443,10 @@ __attribute__((section("libvos_table"))) struct libvos_thunk libvos_thunks[0], l
 
 static int park(const struct vos_pending *pending)
 {
+	if (pending->device == -1) {
+		fuzz_wait();
+		return fuzz_choose(4) != 0;
+	}
 	if (!is_open(pending->device, DEVICE))
 		fuzz_fail("a thread is parked at no device");
 	struct channel *c = &fuzz_channels[descriptors[pending->device].channel];

@@ -109,6 +109,9 @@ enum Process {
   /// The program wants this number for itself: ours moves out of the way.
   static func vacate(_ descriptor: Int32) {
     guard let index = deviceIndex(of: descriptor) else { return }
-    unsafe libvos_device(index).pointee = Devices.raised(descriptor) &+ 1
+    let moved = Devices.raised(descriptor)
+    // None is free: the program's call takes this one. From then on nothing rings, and nothing of
+    // the program's is taken for ours.
+    unsafe libvos_device(index).pointee = moved == descriptor ? 0 : moved &+ 1
   }
 }
