@@ -21,7 +21,7 @@ enum Hot {
 
   @inline(__always)
   private static func target(
-    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, _ flags: Int32
+    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, _ flags: Int32?
   ) -> Target {
     // SAFETY: the program's own vector, or one of `read` or `write` below that outlives the call.
     guard let entry = Entry(descriptor), let cursor = unsafe Cursor(vectors, count) else {
@@ -29,7 +29,7 @@ enum Hot {
     }
     let word = Ownership.current(descriptor, entry)
     switch word.kind {
-    case .file where flags == 0: return .file(entry, cursor)
+    case .file where flags == nil: return .file(entry, cursor)
     case .socket: return .socket(entry, word, cursor)
     case .kernel: _ = fallback(word.carrier)
     default: break
@@ -37,28 +37,28 @@ enum Hot {
     return .elsewhere
   }
 
-  /// What read, readv, recv and recvmsg have in common.
+  /// What read, readv, recv and recvmsg have in common; flags, be they 0, are for sockets only.
   static func read(
-    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, flags: Int32 = 0
+    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, flags: Int32? = nil
   ) -> Int? {
     // SAFETY: passed on for `target` to judge.
     switch unsafe target(descriptor, vectors, count, flags) {
     case .file(let entry, let cursor): Files.read(descriptor, entry, cursor)
     case .socket(let entry, let word, let cursor):
-      Sockets.receive(descriptor, entry, word, cursor, flags)
+      Sockets.receive(descriptor, entry, word, cursor, flags ?? 0)
     case .elsewhere: nil
     }
   }
 
-  /// What write, writev, send and sendmsg have in common.
+  /// What write, writev, send and sendmsg have in common, likewise.
   static func write(
-    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, flags: Int32 = 0
+    _ descriptor: Int32, _ vectors: UnsafePointer<libvos_vector>?, _ count: Int, flags: Int32? = nil
   ) -> Int? {
     // SAFETY: passed on for `target` to judge.
     switch unsafe target(descriptor, vectors, count, flags) {
     case .file(let entry, let cursor): Files.write(descriptor, entry, cursor)
     case .socket(let entry, let word, let cursor):
-      Sockets.send(descriptor, entry, word, cursor, flags)
+      Sockets.send(descriptor, entry, word, cursor, flags ?? 0)
     case .elsewhere: nil
     }
   }
@@ -66,7 +66,7 @@ enum Hot {
   /// The same with one buffer; nil at once for a local descriptor.
   @inline(__always)
   static func read(
-    _ descriptor: Int32, into buffer: UnsafeMutableRawPointer?, _ count: Int, flags: Int32 = 0
+    _ descriptor: Int32, into buffer: UnsafeMutableRawPointer?, _ count: Int, flags: Int32? = nil
   ) -> Int? {
     guard isRemote(descriptor) else { return nil }
     // SAFETY: the program's buffer, as it gave it; the vector lives as long as the call.
@@ -76,7 +76,7 @@ enum Hot {
 
   @inline(__always)
   static func write(
-    _ descriptor: Int32, from buffer: UnsafeRawPointer?, _ count: Int, flags: Int32 = 0
+    _ descriptor: Int32, from buffer: UnsafeRawPointer?, _ count: Int, flags: Int32? = nil
   ) -> Int? {
     guard isRemote(descriptor) else { return nil }
     // SAFETY: as above; a call that writes to a file or socket only reads the buffer.

@@ -105,6 +105,9 @@ func files() {
 func durable() {
   let it = file("durable", O_RDWR | O_CREAT | O_TRUNC)
   say("\(write(it, "data", 4)) \(fsync(it)) \(fdatasync(it)) \(ftruncate(it, 2))")
+  // No socket, flags or none.
+  var byte: UInt8 = 0
+  say("\(recv(it, &byte, 1, 0)) \(errno == ENOTSOCK) \(send(it, &byte, 1, 0)) \(errno == ENOTSOCK)")
   close(it)
 }
 
