@@ -71,55 +71,23 @@ public struct ImageBuild {
     }
   }
 
-  /// Where packages come from.
-  enum Source: String {
-    case release
-    /// The release, but what its backports have from there.
-    case backports
-
-    /// Options of mmdebstrap. The line of backports differs from the release's own by its suite.
-    var options: [String] {
-      guard self == .backports else { return [] }
-      let suite = "\(ImageBuild.suite)-backports"
-      let edit = "s/ \(ImageBuild.suite) main.*/ \(suite) main/;t;d"
-      return [
-        "--aptopt=APT::Default-Release \"\(suite)\"",
-        "--setup-hook=sed '\(edit)' \"$1/etc/apt/sources.list\" "
-          + "> \"$1/etc/apt/sources.list.d/backports.list\"",
-      ]
-    }
-  }
-
-  /// Where the packages' files are.
-  func tree(of packages: [String], from source: Source = .release) -> URL {
-    workspace.cache.appending(path: title(packages.sorted().joined(separator: ","), source))
-  }
-
-  /// A file name holds 255 bytes; the stamp has the whole list.
-  private func title(_ list: String, _ source: Source) -> String {
-    String((source == .release ? "packages-" : "\(source.rawValue)-").appending(list).prefix(200))
-  }
-
   /// The packages' files, unpacked below out/cache; shared by images with the same packages.
-  @discardableResult
-  func packageTree(
-    _ packages: [String], name: String, from source: Source = .release
-  ) throws -> URL {
+  func packageTree(_ packages: [String], name: String) throws -> URL {
     let list = packages.sorted().joined(separator: ",")
-    let title = title(list, source)
-    let tree = tree(of: packages, from: source)
+    // A file name holds 255 bytes; the stamp has the whole list.
+    let title = String("packages-\(list)".prefix(200))
+    let tree = workspace.cache.appending(path: title)
     let stamp = try Stamp(workspace, title)
     if stamp.matches(list), exists(tree) { return tree }
     stamp.forget()
     try workspace.makeFolder(workspace.cache)
     let archive = workspace.cache.appending(path: "packages-\(name).tar")
     let log = try workspace.log("packages-\(name)")
-    try Console.shared.step("fetch Debian packages for \(name)") {
+    try Console.shared.step("fetch Debian packages for the image \(name)") {
       try run(
         [
           try requireProgram("mmdebstrap", package: "mmdebstrap"), "--variant=extract",
           "--include=\(list)",
-        ] + source.options + [
           "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
           "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
           ImageBuild.suite, archive.path,

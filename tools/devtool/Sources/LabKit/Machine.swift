@@ -57,9 +57,9 @@ public struct LabMachine: Sendable {
 
   /// The QEMU command; started in `folder`, so that socket paths stay short.
   func command() throws -> [String] {
-    var command = try EmulatorBuild(workspace).command()
-    command += [
-      "-accel", "tcg,thread=multi", "-smp", "\(processors)", "-cpu", "max",
+    let qemu = try requireProgram("qemu-system-x86_64", package: "qemu-system-x86")
+    var command = [
+      qemu, "-accel", "tcg,thread=multi", "-smp", "\(processors)", "-cpu", "max",
       "-m", "\(memoryMiB)M", "-M", "q35,kernel-irqchip=split",
       "-device", "intel-iommu,intremap=on,caching-mode=on",
       "-display", "none", "-nodefaults", "-no-user-config", "-no-reboot",

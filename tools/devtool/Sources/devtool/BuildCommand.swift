@@ -5,14 +5,13 @@ import LabKit
 
 /// What `dev build` can make, in the order in which one needs the other.
 enum BuildTarget: String, CaseIterable, ExpressibleByArgument {
-  case host, kernel, emulator, agent, labhost, disk, guest, images
+  case host, kernel, agent, labhost, disk, guest, images
 
   func build(in workspace: Workspace) throws {
     switch self {
     case .host: try SwiftBuild(workspace).host()
     case .agent: try SwiftBuild(workspace).labAgent()
     case .kernel: try KernelBuild(workspace).build()
-    case .emulator: try EmulatorBuild(workspace).build()
     case .guest: try GuestBuild(workspace).build()
     case .labhost: try ImageBuild(workspace).build("labhost")
     case .images: try ImageBuild.domains.forEach(ImageBuild(workspace).build)
@@ -24,7 +23,7 @@ enum BuildTarget: String, CaseIterable, ExpressibleByArgument {
 struct BuildCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "build",
-    abstract: "Make all of out/: programs, kernel, emulator, guest parts, images, the lab's disk.",
+    abstract: "Make everything in out/: programs, kernel, guest parts, images, the lab's disk.",
     discussion: "What has not changed since the last time is left alone.")
 
   @Argument(help: "What to make: \(BuildTarget.allCases.map(\.rawValue).joined(separator: ", ")).")

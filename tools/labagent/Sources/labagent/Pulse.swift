@@ -4,8 +4,8 @@ import Glibc
 
 /// Visits every processor but the first, again and again, so that none stays deaf.
 ///
-/// In QEMU (to 10.0) a #VMEXIT clears a bit of the processor's `interrupt_request` without a lock
-/// (do_vmexit, target/i386/tcg/system/svm_helper.c), and so may undo that another thread has just
+/// In QEMU 7.2 a #VMEXIT clears a bit of the processor's `interrupt_request` without a lock
+/// (do_vmexit, target/i386/tcg/sysemu/svm_helper.c), and so may undo that another thread has just
 /// set one: an interrupt that its APIC holds then waits for the next one to that processor. With no
 /// tick on an idle processor that may be never. A thread that moves there is such a next one.
 enum Pulse {
