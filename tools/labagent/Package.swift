@@ -11,7 +11,6 @@ let strict: [SwiftSetting] = [
 /// The program that runs commands inside the lab host, and the protocol it speaks with `tools/dev`.
 ///
 /// A package of its own, without dependencies: it is linked statically and so has its own flags.
-/// CLinux is a link to the root package's folder.
 let package = Package(
   name: "labagent",
   products: [
@@ -19,9 +18,7 @@ let package = Package(
     .executable(name: "labagent", targets: ["labagent"]),
   ],
   targets: [
-    .target(name: "CLinux"),
     .target(name: "LabProtocol", swiftSettings: strict),
-    .executableTarget(
-      name: "labagent", dependencies: ["CLinux", "LabProtocol"], swiftSettings: strict),
+    .executableTarget(name: "labagent", dependencies: ["LabProtocol"], swiftSettings: strict),
   ]
 )

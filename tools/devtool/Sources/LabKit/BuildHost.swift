@@ -38,8 +38,7 @@ public struct SwiftBuild {
   public func labAgent() throws {
     let package = workspace.path("tools/labagent")
     let target = workspace.out.appending(path: "lab")
-    let sources = [package, workspace.path("Sources/CLinux")]
-    try incremental("labagent", sources, products: [target.appending(path: "labagent")]) { log in
+    try incremental("labagent", [package], products: [target.appending(path: "labagent")]) { log in
       try Console.shared.step("build the lab's agent (static)") {
         try swift(
           SwiftBuild.staticFlags, products: ["labagent"],

@@ -7,6 +7,8 @@ public struct Evidence: Sendable {
   public let digest: [String]
   /// Whether the lab host still does what it is told; if not, only a new one is of use.
   public let isAnswered: Bool
+  /// What is wrong with the lab host as a whole, if anything.
+  public var standstill: String? { isAnswered ? nil : "the lab host stood still" }
   private let text: String
 
   private static let digestLines = 12
@@ -98,7 +100,10 @@ public struct Evidence: Sendable {
       let status = (try? lab.monitor("info status")) ?? ""
       text += "=== look \(look)\n\(status)\n\(registers)\n\(lab.emulatorThreads())\n"
     }
-    return text + (0..<lab.machine.processors).map { calls(of: $0, lab) }.joined()
+    return text
+      + (0..<lab.machine.processors).map { processor in
+        calls(of: processor, lab) + ((try? lab.monitor("info lapic \(processor)")) ?? "")
+      }.joined()
   }
 
   /// What may be return addresses on a processor's stack, the innermost first: kernel text lies in the

@@ -152,9 +152,9 @@ public final class Lab {
     let deadline = Date().addingTimeInterval(seconds)
     while isRunning, Date() < deadline { usleep(20_000) }
     if let code = exitCode {
-      return code > 128 && code != 128 + SIGKILL ? "crashed with signal \(code - 128)" : nil
+      return code > 128 && code != 128 + SIGKILL ? "QEMU crashed with signal \(code - 128)" : nil
     }
-    return (try? monitor("info status")) == nil ? "does not answer its monitor" : nil
+    return (try? monitor("info status")) == nil ? "QEMU does not answer its monitor" : nil
   }
 
   private static func keepLogs(_ machine: LabMachine, _ workspace: Workspace) throws {

@@ -35,12 +35,6 @@ extension LabCheck {
       try expect(
         Set(drivers.values) == ["e1000e", "ahci", "e1000", "nvme"], "drivers are \(drivers)")
     },
-    LabCheck("the lab host's pulse beats") { system in
-      try system.onHost(
-        "beats() { awk '/^voluntary/ {print $2}' \"/proc/$p/status\"; }; "
-          + "for p in $(pidof labagent); do grep -q pulse /proc/$p/cmdline && break; done; "
-          + "before=$(beats); sleep 2; [ \"$(beats)\" -gt \"$before\" ]")
-    },
     LabCheck("the lab host reads the disk by its own driver") { system in
       try system.withDisk {
         _ = try system.onHost("cd /mnt && sha256sum -c \(DiskBuild.dataFile).sha256")
