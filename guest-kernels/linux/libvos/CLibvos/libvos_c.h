@@ -39,7 +39,14 @@ struct libvos_interest { /* pollfd */
 };
 struct libvos_status { /* struct stat: what is looked at */
 	uint64_t device;
-	uint64_t rest[17];
+	uint64_t number;
+	uint64_t links;
+	uint32_t mode;
+	uint32_t owner;
+	uint64_t group;
+	uint64_t special;
+	uint64_t size;
+	uint64_t rest[11];
 };
 struct libvos_control {
 	size_t length; /* with this header */

@@ -25,26 +25,38 @@ public func forkWithoutHandlers() -> Int32 {
   return forked(unsafe real().pointee._Fork())
 }
 
-/// Edge-triggered readiness needs the kernel path to see every call that finds nothing more.
 @c(epoll_ctl)
 public func epollControl(
   _ epoll: Int32, _ operation: Int32, _ descriptor: Int32, _ event: UnsafeMutableRawPointer?
 ) -> Int32 {
-  unsafe beforeInterest(operation, descriptor, event)
+  guard unsafe mayBeOfInterest(operation, descriptor, event) else {
+    errorNumber = Linux.notPermitted
+    return -1
+  }
   return unsafe real().pointee.epoll_ctl(epoll, operation, descriptor, event)
 }
 
-func beforeInterest(
+/// Whether the real call is to be made.
+func mayBeOfInterest(
   _ operation: Int32, _ descriptor: Int32, _ event: UnsafeMutableRawPointer?
-) {
+) -> Bool {
   let edgeTriggered: UInt32 = 1 << 31
-  let delete: Int32 = 2
-  // Files have none: whoever asks for all he opens (Go does) is told so by the real call.
-  if operation != delete, Entry(descriptor)?.load().isSocket == true, let event = unsafe event,
+  let (add, delete): (Int32, Int32) = (1, 2)
+  let word = Entry(descriptor)?.load()
+  // Files have no readiness; the kernel supposes that those of a FUSE mount may.
+  if operation == add, word?.isFile == true { return !isRegular(descriptor) }
+  // Edge-triggered readiness needs the kernel path to see every call that finds nothing more.
+  if operation != delete, word?.isSocket == true, let event = unsafe event,
     unsafe event.loadUnaligned(as: UInt32.self) & edgeTriggered != 0
   {
     Ownership.giveBack(descriptor, sockets: true)
   }
+  return true
+}
+
+private func isRegular(_ descriptor: Int32) -> Bool {
+  var status = libvos_status()
+  return keepingErrorNumber { unsafe fstat(descriptor, &status) == 0 && isRegular(status) }
 }
 
 /// A thunk may run before libvos's own start: then it does not know yet where to go.

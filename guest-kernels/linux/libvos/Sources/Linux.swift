@@ -11,6 +11,8 @@ enum Linux {
   static let invalidArgument: Int64 = -22
   static let notOffered: Int64 = -38
 
+  static let notPermitted: Int32 = 1
+
   static let writeOnly: Int32 = 0o1
   static let accessMode: Int32 = 0o3
   static let create: Int32 = 0o100
@@ -74,4 +76,9 @@ func withoutSignals<Result>(_ body: () -> Result) -> Result {
   let result = body()
   _ = unsafe sigprocmask(2, &old, nil)
   return result
+}
+
+func isRegular(_ status: libvos_status) -> Bool {
+  let (format, regular): (UInt32, UInt32) = (0o170000, 0o100000)
+  return status.mode & format == regular
 }

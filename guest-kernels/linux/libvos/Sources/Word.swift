@@ -43,6 +43,8 @@ struct Word {
   var isBlocking: Bool { raw & 16 != 0 }
   var turn: UInt64 { raw >> 6 & 0x3ff }
   var isSocket: Bool { raw & 32 != 0 && kind != .none }
+  /// Opened under a remote mount.
+  var isFile: Bool { raw & 32 == 0 && kind != .none }
   /// What channel carries it: VOS_CARRIES_SOCKETS or VOS_CARRIES_FILES.
   var carrier: UInt32 { raw & 32 != 0 ? VOS_CARRIES_SOCKETS : VOS_CARRIES_FILES }
   var offset: Int { Int(truncatingIfNeeded: raw >> 16) }

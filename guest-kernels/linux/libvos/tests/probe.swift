@@ -648,6 +648,22 @@ func cdouble_ppoll(
 ) -> Int32
 
 /// poll, of remote sockets alone and with others.
+/// Files, read or not, appended to or not, have no readiness that epoll could tell.
+func interest() {
+  make("probe", 100)
+  let poller = cdouble_epoll_create1(0)
+  let used = file("probe"); get(used, 10)
+  var ends: [Int32] = [0, 0]
+  pipe(&ends)
+  for descriptor in [used, file("probe"), file("probe", O_WRONLY | O_APPEND), ends[0]] {
+    var event = cdouble_event()
+    event.events = 1
+    let result = cdouble_epoll_ctl(poller, 1, descriptor, &event)
+    say("interest \(result) \(result < 0 ? errno : 0)")
+  }
+  get(used, 10)
+}
+
 func readiness() {
   let (client, server) = pair()
   let (other, far) = pair()
@@ -698,6 +714,7 @@ func readiness() {
 
 switch name {
 case "readiness": readiness()
+case "interest": interest()
 case "vectors": vectors()
 case "datagrams": datagrams()
 case "streams": streams()

@@ -266,7 +266,10 @@ private struct Call {
     case 9: if narrow(fourth) & 0x20 == 0 { Ownership.giveBack(narrow(fifth)) }
     case 40: hookFirstSecond(descriptor, narrow(second))
     case 275, 326: hookFirstThird(descriptor, second, narrow(third))
-    case 233: unsafe beforeInterest(narrow(second), narrow(third), pointer(fourth))
+    case 233:
+      guard unsafe mayBeOfInterest(narrow(second), narrow(third), pointer(fourth)) else {
+        return -Int(Linux.notPermitted)
+      }
     case 80, 81: hookDirectory()
     case 162:
       synchronize()

@@ -90,9 +90,7 @@ enum Start {
 /// The program's file, and what it finds of itself when it starts.
 enum Program {
   private static let closeOnExec = 0o2000000
-  private static let setIdentity: UInt64 = 0o6000
-  private static let kind: UInt64 = 0o170000
-  private static let regular: UInt64 = 0o100000
+  private static let setIdentity: UInt32 = 0o6000
   private static let here = -100  // AT_FDCWD
 
   static func open(_ path: UnsafePointer<CChar>) throws(Refusal) -> Int {
@@ -109,14 +107,13 @@ enum Program {
   static func size(_ file: Int) throws(Refusal) -> Int {
     var status = libvos_status()
     guard unsafe fstat(Int32(file), &status) == 0 else { throw .unsuited("it cannot be read") }
-    let mode = status.rest.2  // with the user in its upper half
-    guard mode & kind == regular else { throw .malformed("it is no regular file") }
+    guard isRegular(status) else { throw .malformed("it is no regular file") }
     let capability: StaticString = "security.capability"
     let found = System.call(193, file, unsafe Int(bitPattern: capability.cString))
-    guard mode & setIdentity == 0, found < 0 else {
+    guard status.mode & setIdentity == 0, found < 0 else {
       throw .unsuited("it runs as somebody else")
     }
-    let size = Int(truncatingIfNeeded: status.rest.5)
+    let size = Int(truncatingIfNeeded: status.size)
     guard size > 0 else { throw .malformed("it is empty") }
     return size
   }

@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <grp.h>
@@ -2189,6 +2190,35 @@ CHECK(file_handles)
 	int fd = (int)TRY(open_by_handle_at(folder, &handle.head, O_RDONLY));
 	pread(fd, text, 9, 0);
 	say(" text=%s", text);
+}
+
+CHECK(readiness)
+{
+	int file = make("f", "text"), folder = (int)MUST(open(".", O_RDONLY));
+	struct pollfd both[2] = { { file, POLLIN | POLLOUT | POLLPRI, 0 }, { folder, POLLIN, 0 } };
+	fd_set reads, urgent;
+
+	TRY(poll(both, 2, -1));
+	say(" file=%x folder=%x", both[0].revents, both[1].revents);
+	FD_ZERO(&reads);
+	FD_ZERO(&urgent);
+	FD_SET(file, &reads);
+	FD_SET(file, &urgent);
+	TRY(select(file + 1, &reads, NULL, &urgent, NULL));
+	say(" reads=%d urgent=%d", !!FD_ISSET(file, &reads), !!FD_ISSET(file, &urgent));
+	make("r", "text");
+	int empty = (int)MUST(open("r", O_RDONLY | O_NONBLOCK));
+	TRY(read(empty, stash, 10));
+	TRY(read(empty, stash, 10));
+}
+
+CHECK(readiness_of_regular_files)
+{
+	int set = epoll_create1(0), file = make("f", "text"), folder = (int)MUST(open(".", O_RDONLY));
+	struct epoll_event event = { .events = EPOLLIN };
+
+	TRY(epoll_ctl(set, EPOLL_CTL_ADD, file, &event));
+	TRY(epoll_ctl(set, EPOLL_CTL_ADD, folder, &event));
 }
 
 CHECK(notifications)
