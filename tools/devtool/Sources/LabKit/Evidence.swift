@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-public import Foundation
+import Foundation
 
 /// What helps to see why something failed in a lab host.
 public struct Evidence: Sendable {
   /// The lines that say most, for a result that is read without the log.
-  public let digest: [String]
+  private let digest: [String]
   /// Whether the lab host still does what it is told; if not, only a new one is of use.
   public let isAnswered: Bool
   /// What is wrong with the lab host as a whole, if anything.
@@ -84,8 +84,16 @@ public struct Evidence: Sendable {
     }
   }
 
+  /// Says the lines that say most, and where all of it is kept.
+  public func show(as name: String, in workspace: Workspace) {
+    for line in digest { Console.shared.say("           \(line)") }
+    if let log = try? keep(as: name, in: workspace) {
+      Console.shared.say("       evidence: \(log.path)")
+    }
+  }
+
   /// Writes all of it; returns the file.
-  public func keep(as name: String, in workspace: Workspace) throws -> URL {
+  func keep(as name: String, in workspace: Workspace) throws -> URL {
     let log = try workspace.log("\(name)-evidence")
     try Data(text.utf8).write(to: log)
     return log

@@ -38,6 +38,7 @@ public struct ProgramLab {
   public let system: VosSystem
   private let workspace: Workspace
   private let options: Options
+  public var host: Lab { system.lab }
   /// The folder that /share shows; of the machine's own if there is none.
   var share: URL { options.share ?? system.lab.machine.folder }
 
@@ -70,9 +71,7 @@ public struct ProgramLab {
       }
       return run
     } catch {
-      if !Interrupts.raised, let log = try? Evidence(of: lab).keep(as: "run", in: workspace) {
-        Console.shared.say("evidence: \(log.path)")
-      }
+      if !Interrupts.raised { Evidence(of: lab).show(as: "run", in: workspace) }
       try? lab.stop()
       throw error
     }
@@ -205,9 +204,7 @@ public struct ProgramLab {
       return result.code
     } catch is AgentClient.TimedOut {
       Console.shared.say("error: \(command[0]) was ended after \(Int(seconds)) s (--timeout)")
-      if let log = try? Evidence(of: system.lab).keep(as: "run", in: workspace) {
-        Console.shared.say("evidence: \(log.path)")
-      }
+      Evidence(of: host).show(as: "run", in: workspace)
       return ProgramLab.timeoutCode
     }
   }
@@ -217,7 +214,7 @@ public struct ProgramLab {
     guard code != 0 else { return }
     let primary = try system.report().domains.first { $0.name == "primary" }
     guard primary?.state != "ready" else { return }
-    let log = try Evidence(of: system.lab).keep(as: "run", in: workspace)
+    let log = try Evidence(of: host).keep(as: "run", in: workspace)
     throw Failure("the primary ended while the program ran", log: log)
   }
 

@@ -23,9 +23,7 @@ struct DemoCommand: ParsableCommand {
       try lab.stop()
       print(line)
     } catch {
-      if !Interrupts.raised, let log = try? Evidence(of: lab).keep(as: "demo", in: workspace) {
-        Console.shared.say("evidence: \(log.path)")
-      }
+      if !Interrupts.raised { Evidence(of: lab).show(as: "demo", in: workspace) }
       try? lab.stop()
       throw error
     }

@@ -221,10 +221,7 @@ struct LabTests {
   /// Shows what says most of why, and keeps all of it.
   private func show(_ problem: any Error, _ evidence: Evidence, as name: String) {
     Console.shared.say("       \(problem)")
-    for line in evidence.digest { Console.shared.say("           \(line)") }
-    if let log = try? evidence.keep(as: name, in: workspace) {
-      Console.shared.say("       evidence: \(log.path)")
-    }
+    evidence.show(as: name, in: workspace)
   }
 }
 
