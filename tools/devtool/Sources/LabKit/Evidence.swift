@@ -5,10 +5,8 @@ import Foundation
 public struct Evidence: Sendable {
   /// The lines that say most, for a result that is read without the log.
   private let digest: [String]
-  /// Whether the lab host still does what it is told; if not, only a new one is of use.
-  public let isAnswered: Bool
-  /// What is wrong with the lab host as a whole, if anything.
-  public var standstill: String? { isAnswered ? nil : "the lab host stood still" }
+  /// What is wrong with the emulated machine as a whole, if anything: then only a new one is of use.
+  let fault: String?
   private let text: String
 
   private static let digestLines = 12
@@ -36,7 +34,7 @@ public struct Evidence: Sendable {
     text = parts.map { "=== \($0.name)\n\($0.said)\n" }.joined()
     digest = parts.filter { Evidence.digested.contains($0.name) }
       .flatMap { Evidence.lines($0.said).suffix(Evidence.digestLines) }
-    isAnswered = true
+    fault = nil
   }
 
   private init(ofSilent lab: Lab, _ error: any Error) {
@@ -44,7 +42,7 @@ public struct Evidence: Sendable {
     let looks = Evidence.looks(at: lab)
     text = "the lab host does not answer: \(error)\n\(looks)\n\(lab.consoleText())"
     digest = ["the lab host does not answer"] + Evidence.places(in: looks) + console
-    isAnswered = false
+    fault = lab.emulatorFault() ?? "the lab host stood still"
   }
 
   private static let digested = ["log", "stacks", "kernel"]

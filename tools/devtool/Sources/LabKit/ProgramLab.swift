@@ -38,7 +38,6 @@ public struct ProgramLab {
   public let system: VosSystem
   private let workspace: Workspace
   private let options: Options
-  public var host: Lab { system.lab }
   /// The folder that /share shows; of the machine's own if there is none.
   var share: URL { options.share ?? system.lab.machine.folder }
 
@@ -204,7 +203,7 @@ public struct ProgramLab {
       return result.code
     } catch is AgentClient.TimedOut {
       Console.shared.say("error: \(command[0]) was ended after \(Int(seconds)) s (--timeout)")
-      Evidence(of: host).show(as: "run", in: workspace)
+      Evidence(of: lab).show(as: "run", in: workspace)
       return ProgramLab.timeoutCode
     }
   }
@@ -214,7 +213,7 @@ public struct ProgramLab {
     guard code != 0 else { return }
     let primary = try system.report().domains.first { $0.name == "primary" }
     guard primary?.state != "ready" else { return }
-    let log = try Evidence(of: host).keep(as: "run", in: workspace)
+    let log = try Evidence(of: lab).keep(as: "run", in: workspace)
     throw Failure("the primary ended while the program ran", log: log)
   }
 

@@ -34,27 +34,15 @@ struct ProgramsCommand: ParsableCommand {
     options.packages = ProgramCheck.packages
     options.share = files.share
     options.withPeer = true
-    let lab = try ProgramLab.start(workspace, options)
-    defer { try? lab.stop() }
-    var failures = 0
-    for check in chosen where !(try attempt(check, lab)) {
-      failures += 1
-      Evidence(of: lab.host).show(as: "programs-\(failures)", in: workspace)
-    }
-    say("\(chosen.count - failures) of \(chosen.count) programs work")
-    if failures > 0 { throw ExitCode.failure }
-  }
-
-  private func attempt(_ check: ProgramCheck, _ lab: ProgramLab) throws -> Bool {
-    do {
-      let seen = try Console.shared.step(check.name) { try check.body(lab) }
-      say("ok    \(check.name): \(seen)")
-      return true
-    } catch {
-      guard !Interrupts.raised else { throw error }
-      say("FAIL  \(check.name): \(error)")
-      return false
-    }
+    let series = CheckSeries("programs", workspace) { try ProgramLab.start(workspace, options) }
+    let tally = try series.run(
+      chosen.map { check in
+        .init(check.name) { lab in say("ok    \(check.name): \(try check.body(lab))") }
+      })
+    for note in tally.notes { say("note  \(note)") }
+    for failure in tally.failed { say("FAIL  \(failure)") }
+    say("\(tally.passed) of \(chosen.count) programs work")
+    if !tally.failed.isEmpty { throw ExitCode.failure }
   }
 
   /// Written at once, also where standard output is a file.

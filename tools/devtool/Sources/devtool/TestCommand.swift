@@ -160,7 +160,7 @@ struct LabTests {
     guard tally.hasEmulator(for: "lab: all checks") else { return tally }
     do {
       if build { try BuildCommand.buildAll(workspace) }
-      try runChecks(&tally)
+      tally.add(try runChecks())
     } catch {
       guard !Interrupts.raised else { throw error }
       Console.shared.say("\(error)")
@@ -169,59 +169,15 @@ struct LabTests {
     return tally
   }
 
-  /// How often the emulated machine itself may fail: QEMU 7.2 dies (a processor may look up a device
-  /// access in a memory map that another is just changing: tcg_commit, mended in 8.2), or the kernel of
-  /// the lab host stands still. Programs cannot do that to either, so it is never a check's fault: the
-  /// check is run again, and the result says so.
-  private static let faultLimit = 2
-
-  private func runChecks(_ tally: inout Tally) throws {
-    var rest = LabCheck.all.filter { check in only.map(check.name.contains) ?? true }[...]
-    var faults = 0
-    while !rest.isEmpty {
+  private func runChecks() throws -> Tally {
+    let chosen = LabCheck.all.filter { check in only.map(check.name.contains) ?? true }
+    let series = CheckSeries<VosSystem>("lab", workspace) {
       let lab = try Console.shared.step("start the lab host") {
         try Lab.start(workspace, name: "test-\(getpid())", configure: Peer.share)
       }
-      defer { try? lab.stop() }
-      let system = VosSystem(lab)
-      while let check = rest.first {
-        guard let problem = try failure(of: check, system) else {
-          tally.passed += 1
-          rest.removeFirst()
-          continue
-        }
-        let evidence = Evidence(of: lab)
-        if let fault = lab.emulatorFault() ?? evidence.standstill, faults < LabTests.faultLimit {
-          faults += 1
-          show(problem, evidence, as: "fault-\(faults)")
-          tally.notes.append("lab: \(check.name): \(fault): ran again in a new lab host")
-          break
-        }
-        rest.removeFirst()
-        tally.failed.append("lab: \(check.name): \(problem)")
-        show(problem, evidence, as: "test-\(tally.failed.count)")
-        guard evidence.isAnswered else { break }
-        // The next check shall not stumble over what this one left.
-        _ = try? system.vosctl(["down"], withinSeconds: 60)
-      }
+      return VosSystem(lab)
     }
-  }
-
-  /// What went wrong; `nil` if nothing did.
-  private func failure(of check: LabCheck, _ system: VosSystem) throws -> (any Error)? {
-    do {
-      try Console.shared.step(check.name) { try check.body(system) }
-      return nil
-    } catch {
-      guard !Interrupts.raised else { throw error }
-      return error
-    }
-  }
-
-  /// Shows what says most of why, and keeps all of it.
-  private func show(_ problem: any Error, _ evidence: Evidence, as name: String) {
-    Console.shared.say("       \(problem)")
-    evidence.show(as: name, in: workspace)
+    return try series.run(chosen.map { check in .init(check.name, check.body) })
   }
 }
 
