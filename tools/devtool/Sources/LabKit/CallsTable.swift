@@ -120,6 +120,9 @@ public struct CallsTable {
       how: "gives descriptors back to the kernel path, then the real one", file: "ExportsSharing"
     ),
     (how: "the real one, then the mount's root is told", file: "ExportsWhole"),
+    (
+      how: "asked of an AF_INET socket (libc asks AF_UNIX, which is local)", file: "ExportsInterfaces"
+    ),
   ]
 
   private func exportSection() throws -> [String] {
