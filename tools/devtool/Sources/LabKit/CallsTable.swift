@@ -121,7 +121,7 @@ public struct CallsTable {
     ),
     (how: "the real one, then the mount's root is told", file: "ExportsWhole"),
     (
-      how: "asked of an AF_INET socket (libc asks AF_UNIX, which is local)", file: "ExportsInterfaces"
+      how: "asked of an AF_INET socket (libc asks the local AF_UNIX)", file: "ExportsInterfaces"
     ),
   ]
 
