@@ -150,6 +150,8 @@ int vos_sock_getsockopt(struct socket *sock, int level, int name,
 			char __user *value, int __user *length);
 
 /* sockioctl.c */
+int vos_sock_interface(struct vos_sock *vs, unsigned int command,
+		       struct ifreq *request);
 int vos_sock_ioctl(struct socket *sock, unsigned int command,
 		   unsigned long argument);
 int vos_sock_unsent(struct vos_sock *vs);

@@ -3,17 +3,20 @@
  * vos: what this kernel's core cannot answer for a remote socket, and asks no
  * family for: SO_ERROR, buffers and the interface that a socket is bound to, which
  * the far end has; all SOL_SOCKET options that are set, for the far end is to have them
- * before setsockopt returns; and SIOCGIFCONF. Probes at the core's entries send
+ * before setsockopt returns; and SIOCGIF*, which libc asks of AF_UNIX. Probes at the core's entries send
  * such calls, and these alone, to functions of ours that have the same arguments
  * and return in their place. They run where the core's would: after the LSM's
  * check, with nothing locked. A kernel that lets no probe be placed does without:
  * SO_ERROR is what poll() saw, the interface must have the same name here,
- * options go over with the next call, and SIOCGIFCONF shows this kernel's.
+ * options go over with the next call, and SIOCGIF* of local sockets show this
+ * kernel's interfaces.
  */
 #include <linux/compat.h>
+#include <linux/if.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
+#include <linux/sockios.h>
 #include <linux/uaccess.h>
 
 #include "sockets.h"
@@ -111,11 +114,22 @@ static int vos_hook_set(struct socket *sock, int level, int name,
 	return vs->family == PF_NETLINK ? 0 : ret;
 }
 
+/* A remote socket, to ask for one that is not. */
+static int vos_hook_socket(struct socket **sock)
+{
+	int ret = sock_create(PF_INET, SOCK_DGRAM, 0, sock);
+
+	if (ret || (*sock)->sk->sk_prot == &vos_proto)
+		return ret;
+	sock_release(*sock);
+	return -ENODEV;
+}
+
 /* In place of dev_ifconf(), whatever the socket that was asked. */
 static int vos_hook_ifconf(struct net *net, struct ifconf __user *list)
 {
 	struct socket *sock;
-	int ret = sock_create(PF_INET, SOCK_DGRAM, 0, &sock);
+	int ret = vos_hook_socket(&sock);
 
 	if (!ret) {
 		ret = vos_sock_ioctl(sock, SIOCGIFCONF, (unsigned long)list);
@@ -123,6 +137,41 @@ static int vos_hook_ifconf(struct net *net, struct ifconf __user *list)
 	}
 	module_put(THIS_MODULE); /* got at the probe */
 	return ret;
+}
+
+/* In place of dev_ioctl(), whatever the socket that was asked. */
+static int vos_hook_interface(struct net *net, unsigned int command,
+			      struct ifreq *request, void __user *data,
+			      bool *changed)
+{
+	struct socket *sock;
+	int ret = vos_hook_socket(&sock);
+
+	if (!ret) {
+		ret = vos_sock_interface(vos_sk(sock->sk), command, request);
+		sock_release(sock);
+	}
+	if (changed)
+		*changed = ret >= 0;
+	module_put(THIS_MODULE); /* got at the probe */
+	return ret;
+}
+
+/* What dev_ioctl() would tell to sockets of any family. */
+static bool vos_hook_asks_interface(unsigned int command)
+{
+	switch (command) {
+	case SIOCGIFNAME:
+	case SIOCGIFINDEX:
+	case SIOCGIFFLAGS:
+	case SIOCGIFMETRIC:
+	case SIOCGIFMTU:
+	case SIOCGIFHWADDR:
+	case SIOCGIFMAP:
+	case SIOCGIFTXQLEN:
+		return true;
+	}
+	return false;
 }
 
 /* Nonzero: go on where regs->ip says. */
@@ -145,13 +194,27 @@ static int vos_hook_at_set(struct kprobe *probe, struct pt_regs *regs)
 	return 1;
 }
 
+static bool vos_hook_serves(const struct pt_regs *regs)
+{
+	return (struct net *)regs->di == &init_net && vos_family_serves() &&
+	       try_module_get(THIS_MODULE);
+}
+
 /* The structures of 32-bit programs are others. */
 static int vos_hook_at_ifconf(struct kprobe *probe, struct pt_regs *regs)
 {
-	if ((struct net *)regs->di != &init_net || in_compat_syscall() ||
-	    !vos_family_serves() || !try_module_get(THIS_MODULE))
+	if (in_compat_syscall() || !vos_hook_serves(regs))
 		return 0;
 	regs->ip = (unsigned long)vos_hook_ifconf;
+	return 1;
+}
+
+static int vos_hook_at_interface(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (!vos_hook_asks_interface((unsigned int)regs->si) ||
+	    !vos_hook_serves(regs))
+		return 0;
+	regs->ip = (unsigned long)vos_hook_interface;
 	return 1;
 }
 
@@ -167,6 +230,8 @@ static struct kprobe vos_hooks[] = {
 	{ .symbol_name = "sock_setsockopt", .pre_handler = vos_hook_at_set,
 	  .post_handler = vos_hook_after },
 	{ .symbol_name = "dev_ifconf", .pre_handler = vos_hook_at_ifconf,
+	  .post_handler = vos_hook_after },
+	{ .symbol_name = "dev_ioctl", .pre_handler = vos_hook_at_interface,
 	  .post_handler = vos_hook_after },
 };
 static bool vos_hooked[ARRAY_SIZE(vos_hooks)];

@@ -66,23 +66,33 @@ int vos_sock_gettstamp(struct socket *sock, void __user *stamp, bool micro,
 			put_timespec64(&time, stamp);
 }
 
+/* What a SIOCGIF* but SIOCGIFCONF asks of one interface, answered in place. */
+int vos_sock_interface(struct vos_sock *vs, unsigned int command,
+		       struct ifreq *request)
+{
+	u32 reply;
+	int ret;
+
+	request->ifr_name[IFNAMSIZ - 1] = 0;
+	if (command == SIOCGIFMAP) /* others hold no pointer; nor may this */
+		memset(&request->ifr_ifru, 0, sizeof(request->ifr_ifru));
+	ret = vos_ioctl_call(vs, command, request, sizeof(*request), &reply);
+	if (ret >= 0 && reply != sizeof(*request))
+		return -EIO;
+	return ret;
+}
+
 static int vos_ioctl_ifreq(struct vos_sock *vs, unsigned int command,
 			   void __user *arg)
 {
 	struct ifreq request;
-	u32 reply;
 	int ret;
 
 	if (copy_from_user(&request, arg, sizeof(request)))
 		return -EFAULT;
-	request.ifr_name[IFNAMSIZ - 1] = 0;
-	if (command == SIOCGIFMAP) /* others hold no pointer; nor may this */
-		memset(&request.ifr_ifru, 0, sizeof(request.ifr_ifru));
-	ret = vos_ioctl_call(vs, command, &request, sizeof(request), &reply);
+	ret = vos_sock_interface(vs, command, &request);
 	if (ret < 0)
 		return ret;
-	if (reply != sizeof(request))
-		return -EIO;
 	return copy_to_user(arg, &request, sizeof(request)) ? -EFAULT : ret;
 }
 

@@ -7,7 +7,6 @@
 #ifndef LIBVOS_C_H
 #define LIBVOS_C_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,12 +47,6 @@ struct libvos_status { /* struct stat: what is looked at */
 	uint64_t special;
 	uint64_t size;
 	uint64_t rest[11];
-};
-#define LIBVOS_INTERFACE_NAME 16 /* IF_NAMESIZE */
-struct libvos_interface { /* struct ifreq */
-	char name[LIBVOS_INTERFACE_NAME];
-	uint32_t number;
-	uint32_t rest[5];
 };
 struct libvos_control {
 	size_t length; /* with this header */
@@ -412,15 +405,6 @@ static inline void libvos_copy(void *_Nullable to, const void *_Nullable from, s
 {
 	if (bytes)
 		__builtin_memcpy(to, from, bytes);
-}
-
-/* False if it is longer than any interface's. */
-static inline bool libvos_interface_name(struct libvos_interface *_Nonnull request, const char *_Nonnull name)
-{
-	for (unsigned at = 0; at < LIBVOS_INTERFACE_NAME; at++)
-		if (!(request->name[at] = name[at]))
-			return true;
-	return false;
 }
 
 #pragma clang assume_nonnull end

@@ -12,8 +12,6 @@ enum Linux {
   static let notOffered: Int64 = -38
 
   static let notPermitted: Int32 = 1
-  static let noSuchAddress: Int32 = 6
-  static let noDevice: Int32 = 19
 
   static let writeOnly: Int32 = 0o1
   static let accessMode: Int32 = 0o3

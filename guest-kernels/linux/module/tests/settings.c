@@ -207,6 +207,22 @@ static void interface(int s)
 	SAME("an ioctl of others", ioctl(s, 0x12345678, &request));
 }
 
+/* Whatever kind of socket is asked. The service's init has set the length of the queue. */
+static void described(int s)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+
+	CHECK(!ioctl(s, SIOCGIFINDEX, &request) && request.ifr_ifindex == 1);
+	CHECK(!ioctl(s, SIOCGIFNAME, &request) && !strcmp(request.ifr_name, "lo"));
+	CHECK(!ioctl(s, SIOCGIFTXQLEN, &request) && (request.ifr_qlen == 777) == remote);
+	CHECK(!ioctl(s, SIOCGIFMAP, &request));
+	CHECK(!ioctl(s, SIOCGIFMTU, &request) && request.ifr_mtu == 65536);
+	SAME("an interface without a number", ioctl(s, SIOCGIFNAME, &(struct ifreq){ .ifr_ifindex = 4711 }));
+	SAME("an interface at a bad pointer", ioctl(s, SIOCGIFINDEX, NULL));
+	strcpy(request.ifr_name, "none0");
+	SAME("an interface that is not there", ioctl(s, SIOCGIFMTU, &request));
+}
+
 /* Whatever kind of socket is asked. */
 static void listed(int s)
 {
@@ -224,14 +240,16 @@ static void listed(int s)
 
 void controls(void)
 {
-	int s = socket(AF_INET, SOCK_DGRAM, 0);
+	int s = socket(AF_INET, SOCK_DGRAM, 0), local = socket(AF_UNIX, SOCK_DGRAM, 0);
 	struct ifreq request = { .ifr_name = "lo" };
 	struct ifaddrs *list, *one;
 	bool four = false, six = false;
 
 	interface(s);
 	listed(s);
-	listed(socket(AF_UNIX, SOCK_DGRAM, 0));
+	described(s);
+	listed(local);
+	described(local);
 	CHECK(if_nametoindex("lo") == 1);
 	CHECK(!getifaddrs(&list));
 	for (one = list; one; one = one->ifa_next) {

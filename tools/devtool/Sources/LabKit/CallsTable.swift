@@ -120,9 +120,6 @@ public struct CallsTable {
       how: "gives descriptors back to the kernel path, then the real one", file: "ExportsSharing"
     ),
     (how: "the real one, then the mount's root is told", file: "ExportsWhole"),
-    (
-      how: "asked of an AF_INET socket (libc asks the local AF_UNIX)", file: "ExportsInterfaces"
-    ),
   ]
 
   private func exportSection() throws -> [String] {
