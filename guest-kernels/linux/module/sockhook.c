@@ -3,13 +3,13 @@
  * vos: what this kernel's core cannot answer for a remote socket, and asks no
  * family for: SO_ERROR, buffers and the interface that a socket is bound to, which
  * the far end has; all SOL_SOCKET options that are set, for the far end is to have them
- * before setsockopt returns; and SIOCGIF*, which libc asks of AF_UNIX. Probes at the core's entries send
- * such calls, and these alone, to functions of ours that have the same arguments
- * and return in their place. They run where the core's would: after the LSM's
- * check, with nothing locked. A kernel that lets no probe be placed does without:
- * SO_ERROR is what poll() saw, the interface must have the same name here,
- * options go over with the next call, and SIOCGIF* of local sockets show this
- * kernel's interfaces.
+ * before setsockopt returns; and SIOCGIF*, which libc asks of AF_UNIX. Probes at
+ * the core's entries send such calls, and these alone, to functions of ours that
+ * have the same arguments and return in their place. They run where the core's
+ * would: after the LSM's check, with nothing locked. A kernel that lets no probe be
+ * placed does without: SO_ERROR is what poll() saw, the interface must have the same
+ * name here, options go over with the next call, and SIOCGIF* of local sockets show
+ * this kernel's interfaces.
  */
 #include <linux/compat.h>
 #include <linux/if.h>

@@ -217,7 +217,8 @@ static void described(int s)
 	CHECK(!ioctl(s, SIOCGIFTXQLEN, &request) && (request.ifr_qlen == 777) == remote);
 	CHECK(!ioctl(s, SIOCGIFMAP, &request));
 	CHECK(!ioctl(s, SIOCGIFMTU, &request) && request.ifr_mtu == 65536);
-	SAME("an interface without a number", ioctl(s, SIOCGIFNAME, &(struct ifreq){ .ifr_ifindex = 4711 }));
+	SAME("a number of no interface",
+	     ioctl(s, SIOCGIFNAME, &(struct ifreq){ .ifr_ifindex = 4711 }));
 	SAME("an interface at a bad pointer", ioctl(s, SIOCGIFINDEX, NULL));
 	strcpy(request.ifr_name, "none0");
 	SAME("an interface that is not there", ioctl(s, SIOCGIFMTU, &request));
