@@ -32,10 +32,14 @@ public struct ProgramsBuild {
     try buildGo(log)
   }
 
-  /// Debian's Go compiler is unpacked, not installed: it runs where it lies.
+  /// Where Debian's Go compiler lies: it is unpacked, not installed, and runs from there.
+  public func goCompiler() throws -> URL {
+    try ImageBuild(workspace).packageTree(["golang-1.19-go"], name: "go")
+      .appending(path: "usr/lib/go-1.19")
+  }
+
   private func buildGo(_ log: URL) throws {
-    let tree = try ImageBuild(workspace).packageTree(["golang-1.19-go"], name: "go")
-    let root = tree.appending(path: "usr/lib/go-1.19")
+    let root = try goCompiler()
     try Console.shared.step("build the static Go program") {
       try run(
         [

@@ -19,11 +19,12 @@ public struct Tally: Equatable, Sendable {
     notes += other.notes
   }
 
-  /// Reads what a test script prints: lines that begin with "ok   " or "FAIL ".
+  /// Reads what a test script prints: lines that begin with "ok   ", "FAIL " or "skip ".
   public init(scriptOutput text: String, suite: String, code: Int32) {
     for line in text.split(separator: "\n") {
       if line.hasPrefix("ok   ") { passed += 1 }
       if line.hasPrefix("FAIL ") { failed.append("\(suite): \(line.dropFirst(5))") }
+      if line.hasPrefix("skip ") { skipped.append("\(suite): \(line.dropFirst(5))") }
     }
     if code != 0, failed.isEmpty { failed.append("\(suite): exited with \(code)") }
     if code == 0, passed == 0 { failed.append("\(suite): ran no test") }

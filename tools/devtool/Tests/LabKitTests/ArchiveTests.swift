@@ -143,6 +143,19 @@ import Testing
     #expect(tally.skipped == ["x: kvm() skipped: \"there is no /dev/kvm\""])
   }
 
+  @Test func scriptLinesAreCounted() {
+    let text = """
+      cc: a warning
+      ok   one
+      FAIL two: why
+      skip three: there is no go
+      """
+    let tally = Tally(scriptOutput: text, suite: "x", code: 1)
+    #expect(tally.passed == 1)
+    #expect(tally.failed == ["x: two: why"])
+    #expect(tally.skipped == ["x: three: there is no go"])
+  }
+
   @Test func aRunThatDoesNotEndHasFailed() {
     let tally = Tally(swiftTestOutput: "error: fatalError", suite: "x")
     #expect(tally.failed == ["x: the test run did not end"])
