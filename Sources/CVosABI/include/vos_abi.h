@@ -120,7 +120,12 @@ struct vos_slice_entry {
 struct vos_slice_header {
 	/* Line 0, written by the client process. */
 	uint32_t slot_limit; /* the service looks at slots 0 ..< slot_limit */
-	uint32_t reserved0[15];
+	/*
+	 * Written by the client's kernel: another value says that somebody began to watch
+	 * files, so that VOS_IOC_WATCHED may have another answer.
+	 */
+	uint32_t watch_count;
+	uint32_t reserved0[14];
 	/* Line 1, written by the service. */
 	uint32_t sleeping;          /* 1: ring the doorbell after a submission */
 	uint32_t served_generation; /* the slice generation the service serves now */
@@ -402,6 +407,8 @@ struct vos_ioc_counters {
 #define VOS_IOC_ATTACH 0x00007605u    /* _IO('v', 5): on a remote descriptor; arg: slice;
                                          result: the object's number */
 #define VOS_IOC_DETACH 0x00007606u    /* _IO('v', 6): on a remote descriptor */
+#define VOS_IOC_WATCHED 0x00007607u   /* _IO('v', 7): client; arg: a descriptor; result: 1 if
+                                         inotify or fanotify tells somebody of its use */
 
 #ifndef __cplusplus
 _Static_assert(sizeof(struct vos_superblock) == 168, "superblock layout");

@@ -302,6 +302,9 @@ static long vos_ioctl(struct file *file, unsigned int command,
 		return vos_ioc_wait(vf, arg);
 	case VOS_IOC_COUNTERS:
 		return vos_ioc_counters(vf->dev, arg);
+	case VOS_IOC_WATCHED:
+		return vos_is_client(vf->dev) ? vos_notify_ask(argument) :
+						-EINVAL;
 	}
 	return -ENOTTY;
 }

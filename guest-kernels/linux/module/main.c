@@ -155,6 +155,7 @@ static int vos_start(struct vos_device *dev)
 	}
 	if (dev->role == VOS_PEER_CLIENT) {
 		vos_watch_now(dev);
+		vos_notify_add(dev);
 		vos_family_attach(dev);
 	}
 	return 0;
@@ -207,6 +208,8 @@ static void vos_remove(struct pci_dev *pci)
 
 	vos_family_detach(dev);
 	vos_chardev_remove(dev);
+	if (dev->role == VOS_PEER_CLIENT)
+		vos_notify_drop(dev);
 	vos_interrupts_off(dev);
 	vos_device_gone(dev);
 	pci_release_regions(pci);
@@ -246,9 +249,11 @@ static int __init vos_init(void)
 	ret = vos_family_init();
 	if (ret)
 		goto destroy_close;
+	vos_notify_place();
 	ret = pci_register_driver(&vos_driver);
 	if (!ret)
 		return 0;
+	vos_notify_remove();
 	vos_family_exit();
 destroy_close:
 	destroy_workqueue(vos_close_workqueue);
@@ -260,6 +265,7 @@ destroy:
 static void __exit vos_exit(void)
 {
 	pci_unregister_driver(&vos_driver);
+	vos_notify_remove();
 	vos_family_exit();
 	destroy_workqueue(vos_close_workqueue);
 	destroy_workqueue(vos_workqueue);

@@ -12,6 +12,7 @@
 #include <linux/atomic.h>
 #include <linux/interrupt.h>
 #include <linux/kref.h>
+#include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
@@ -123,6 +124,8 @@ struct vos_device {
 
 	struct xarray sockets; /* cookie to struct vos_sock */
 	u32 next_cookie;
+
+	struct list_head notified; /* clients: notify.c tells their slices */
 
 	atomic64_t kernel_calls;
 	atomic64_t doorbells;
@@ -258,6 +261,13 @@ void vos_family_detach(struct vos_device *dev);
 struct vos_device *vos_family_device(void);
 bool vos_family_serves(void);
 void *vos_find_function(const char *symbol);
+
+/* notify.c */
+void vos_notify_place(void);
+void vos_notify_remove(void);
+void vos_notify_add(struct vos_device *dev);
+void vos_notify_drop(struct vos_device *dev);
+int vos_notify_ask(unsigned int descriptor);
 
 /* sockwait.c: called from the interrupt handler */
 void vos_sock_ready(struct vos_device *dev, u64 cookie, u32 ready);

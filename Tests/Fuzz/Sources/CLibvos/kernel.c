@@ -399,6 +399,10 @@ static int k_ioctl(int fd, unsigned long command, unsigned long argument)
 			fuzz_fail("libvos rings at somebody else's");
 		fuzz_let_act();
 		return 0;
+	case VOS_IOC_WATCHED:
+		if (!is_thing((int)argument))
+			fuzz_fail("libvos asks who watches a descriptor that is not the program's");
+		return fuzz_choose(4) == 3;
 	case VOS_IOC_WAIT:
 		return wait_in_kernel(channel, (const struct vos_ioc_wait *)argument);
 	default:

@@ -250,6 +250,8 @@ struct libvos_entry {
 	uint64_t word;
 	uint64_t object;
 	uint64_t generation; /* of the service that gave the object */
+	uint32_t watch_count; /* the slice's, when the kernel last said that nobody watches */
+	uint32_t reserved;
 };
 
 #define LIBVOS_WAIT_KINDS 8
@@ -350,6 +352,10 @@ static inline struct libvos_entry *libvos_entry_at(int32_t fd)
 {
 	return &libvos_pages.entries[fd];
 }
+static inline uint32_t *libvos_entry_watch_count(struct libvos_entry *e)
+{
+	return &e->watch_count;
+}
 static inline uint32_t *libvos_prepared(void) { return &libvos_pages.process.prepared; }
 static inline uint32_t *libvos_taking(void) { return &libvos_pages.process.taking; }
 static inline uint32_t *libvos_sought(void) { return &libvos_pages.process.sought; }
@@ -380,6 +386,7 @@ static inline uint64_t *libvos_wait_history(struct libvos_channel *c, int32_t ki
 static inline uint64_t libvos_ticks(void) { return __builtin_ia32_rdtsc(); }
 static inline uint32_t *libvos_slot_state(struct vos_slot *s) { return &s->state; }
 static inline uint32_t *libvos_slot_limit(struct vos_slice_header *h) { return &h->slot_limit; }
+static inline uint32_t *libvos_watch_count(struct vos_slice_header *h) { return &h->watch_count; }
 static inline uint32_t *libvos_sleeping(struct vos_slice_header *h) { return &h->sleeping; }
 static inline uint64_t *libvos_fast_calls(struct vos_slice_header *h) { return &h->fast_calls; }
 static inline uint64_t *libvos_fallback_calls(struct vos_slice_header *h)

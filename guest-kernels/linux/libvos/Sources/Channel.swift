@@ -124,6 +124,26 @@ struct Channel {
     return Ticket(slot: slot, submitted: word, generation: generation, request: request)
   }
 
+  /// Whether somebody is to be told of reads or writes of the file: the kernel path tells them.
+  @inline(__always)
+  func isWatched(_ descriptor: Int32, _ entry: Entry, known: Bool = false) -> Bool {
+    let count = unsafe vos_load_acquire32(libvos_watch_count(libvos_header(pointer)))
+    if known, count == entry.watchCount { return false }
+    return askWatched(descriptor, entry, count)
+  }
+
+  @inline(never)
+  private func askWatched(_ descriptor: Int32, _ entry: Entry, _ count: UInt32) -> Bool {
+    keepingErrorNumber {
+      let device = unsafe libvos_device(index).pointee &- 1
+      let result = unsafe real().pointee.ioctl(
+        device, UInt(VOS_IOC_WATCHED), UInt(UInt32(bitPattern: descriptor)))
+      // A module that does not know the question (ENOTTY) leaves such files to be fast.
+      if result <= 0 { entry.watchCount = count }
+      return result > 0
+    }
+  }
+
   private func ring() {
     let device = unsafe libvos_device(index).pointee &- 1
     _ = keepingErrorNumber {

@@ -97,7 +97,7 @@ enum Files {
     _ descriptor: Int32, _ call: UInt32, _ argument: Int = 0, _ second: Int = 0, _ third: Int = 0
   ) -> Bool {
     guard let entry = Entry(descriptor), Ownership.settled(entry).kind == .file,
-      let channel = channel(entry)
+      let channel = channel(descriptor, entry)
     else { return false }
     let request = Request(
       call: call, object: entry.object, argument: UInt64(truncatingIfNeeded: argument),
@@ -137,10 +137,11 @@ enum Files {
     }
   }
 
-  /// The service that gave the object, if it still lives.
-  private static func channel(_ entry: Entry) -> Channel? {
+  /// The service that gave the object, if it still lives and nobody watches the file.
+  private static func channel(_ descriptor: Int32, _ entry: Entry) -> Channel? {
     guard let channel = Process.knownChannel(carrying: VOS_CARRIES_FILES), channel.isAlive,
-      channel.generation == entry.generation
+      channel.generation == entry.generation,
+      !channel.isWatched(descriptor, entry, known: true)
     else { return nil }
     return channel
   }
@@ -150,7 +151,7 @@ enum Files {
   ) -> (moved: Int, lost: Bool) {
     var cursor = start
     var progress = Channel.Progress()
-    if let channel = channel(entry) {
+    if let channel = channel(descriptor, entry) {
       progress = channel.readFile(entry.object, at: offset, &cursor)
       if case .end = progress.stop {
         channel.countFast()
@@ -161,7 +162,7 @@ enum Files {
     let moved = unsafe finish(progress.bytes, &cursor) { run, done in
       unsafe real().pointee.pread64(descriptor, run.baseAddress, run.count, offset &+ done)
     }
-    return (moved, isLost(entry, progress))
+    return (moved, isLost(descriptor, entry, progress))
   }
 
   private static func write(
@@ -169,7 +170,7 @@ enum Files {
   ) -> (moved: Int, lost: Bool) {
     var cursor = start
     var progress = Channel.Progress()
-    if let channel = channel(entry) {
+    if let channel = channel(descriptor, entry) {
       progress = channel.send(entry.object, at: offset, 0, &cursor)
       if case .end = progress.stop {
         channel.countFast()
@@ -183,14 +184,17 @@ enum Files {
     let moved = unsafe finish(progress.bytes, &cursor) { run, done in
       unsafe real().pointee.pwrite64(descriptor, run.baseAddress, run.count, offset &+ done)
     }
-    return (moved, isLost(entry, progress))
+    return (moved, isLost(descriptor, entry, progress))
   }
 
-  /// Whether the service refused or is gone: later calls go straight to the kernel path.
-  private static func isLost(_ entry: Entry, _ progress: Channel.Progress) -> Bool {
+  /// Whether the service refused or is gone, or somebody watches: later calls go straight to the
+  /// kernel path.
+  private static func isLost(
+    _ descriptor: Int32, _ entry: Entry, _ progress: Channel.Progress
+  ) -> Bool {
     switch progress.stop {
     case .error(Linux.badDescriptor): return true
-    case .unavailable: return channel(entry) == nil
+    case .unavailable: return channel(descriptor, entry) == nil
     default: return false
     }
   }

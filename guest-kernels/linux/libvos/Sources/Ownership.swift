@@ -60,7 +60,7 @@ enum Ownership {
       guard entry.exchange(word, word.with(.attaching)) else { return settled(entry) }
       var next = Word(.none, turn: word.turn)
       if let channel = Process.isOwner ? Process.channel(carrying: VOS_CARRIES_FILES) : nil,
-        attach(descriptor, entry, channel)
+        !channel.isWatched(descriptor, entry), attach(descriptor, entry, channel)
       {
         next = word.with(.file).with(offset: 0)
       }

@@ -91,6 +91,16 @@ struct Entry {
   var object: UInt64 { unsafe pointer.pointee.object }
   var generation: UInt64 { unsafe pointer.pointee.generation }
 
+  /// When the file was last seen to have no watchers; several threads may find that out at once.
+  var watchCount: UInt32 {
+    get { unsafe vos_load_acquire32(watchPointer) }
+    nonmutating set { unsafe vos_store_release32(watchPointer, newValue) }
+  }
+
+  private var watchPointer: UnsafeMutablePointer<UInt32> {
+    unsafe libvos_entry_watch_count(pointer)
+  }
+
   /// Before the word that makes them valid is stored.
   func set(object: UInt64, generation: UInt64) {
     unsafe pointer.pointee.object = object

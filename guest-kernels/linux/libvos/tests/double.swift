@@ -151,6 +151,20 @@ private func isRegular(_ descriptor: Int32) -> Bool {
   return ok == 0 && UInt32(truncatingIfNeeded: status[3]) & 0o170000 == 0o100000
 }
 
+/// Whether a process that begins to watch files says so, as vos.ko's probe does: to this process.
+nonisolated(unsafe) private var isWatched = false
+
+@c(inotify_add_watch)
+public func inotifyAddWatch(_ notes: Int32, _ path: UInt, _ events: UInt32) -> Int32 {
+  let result = call(254, Int(notes), Int(bitPattern: path), Int(events))
+  unsafe isWatched = true
+  for base in [unsafe regions.0, unsafe regions.1] {
+    guard let base = unsafe base else { continue }
+    unsafe cdouble_watch_count(base, ownSlice(base)).pointee &+= 1
+  }
+  return Int32(result)
+}
+
 #if VOSLOAD
   @c(vosload_ioctl)
 #else
@@ -160,6 +174,7 @@ public func ioctl(_ descriptor: Int32, _ command: UInt, _ argument: UInt) -> Int
   switch UInt32(truncatingIfNeeded: command) {
   case VOS_IOC_ATTACH: return attach(descriptor, UInt32(argument))
   case VOS_IOC_DETACH: return 0
+  case VOS_IOC_WATCHED: return unsafe isWatched ? 1 : 0
   case VOS_IOC_INFO, VOS_IOC_TAKE_SLICE, VOS_IOC_WAIT, VOS_IOC_DOORBELL:
     guard let (base, _) = unsafe region(descriptor) else { return -1 }
     switch UInt32(truncatingIfNeeded: command) {

@@ -664,6 +664,27 @@ func interest() {
   get(used, 10)
 }
 
+/// Files that somebody watches are the kernel path's: from the next call on, and those opened later.
+func watched() {
+  let (used, later) = (file("watched", O_RDWR | O_CREAT | O_TRUNC), file("watched", O_RDWR))
+  put(used, "one")
+  get(later, 1)
+  let result = cdouble_inotify_add_watch(inotify_init1(0), folder + "/watched", 2)
+  say("watch \(result)")
+  put(used, "four")
+  put(used, "fives")
+  say("sync \(fsync(used)) at \(lseek(used, 0, SEEK_CUR)) cut \(ftruncate(used, 5))")
+  get(later, 10)
+  let fresh = file("watched", O_RDWR)
+  put(fresh, "ssssix")
+  get(later, 10)
+}
+
+func put(_ descriptor: Int32, _ text: String) {
+  let bytes = Array(text.utf8)
+  say("write \(write(descriptor, bytes, bytes.count))")
+}
+
 func readiness() {
   let (client, server) = pair()
   let (other, far) = pair()
@@ -715,6 +736,7 @@ func readiness() {
 switch name {
 case "readiness": readiness()
 case "interest": interest()
+case "watched": watched()
 case "vectors": vectors()
 case "datagrams": datagrams()
 case "streams": streams()

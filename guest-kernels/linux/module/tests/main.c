@@ -153,6 +153,7 @@ static const struct suite {
 	{ "netlink", netlink },		{ "packets", packets },
 	{ "herds", herds },		{ "rights", rights },
 	{ "idle", idle, true },		{ "slices", slices, true },
+	{ "watches", watches, true },
 	{ "secrets", secrets, true },	{ "freed", freed, true },
 	{ "namespaces", namespaces, true }, { "crowd", crowd },
 	{ "death", death, true, true },

@@ -84,6 +84,7 @@ void rights(void);
 void netlink(void);
 void packets(void);
 void slices(void);
+void watches(void);
 void secrets(void);
 void freed(void);
 void namespaces(void);

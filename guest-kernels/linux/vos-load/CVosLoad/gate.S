@@ -45,11 +45,10 @@ vosload_gate:
 	ja .Ldescriptor
 	mov %edi, %r11d
 .Ldescriptor:
-	cmp $8192, %r11d
+	cmp $VOSLOAD_DESCRIPTORS, %r11d
 	jae .Lpass
-	/* Its entry's word, 24 bytes each: its kind is 0 for what is local. */
-	lea (%r11, %r11, 2), %r11
-	shl $3, %r11
+	/* Its entry's word: its kind is 0 for what is local. */
+	imul $VOSLOAD_ENTRY_BYTES, %r11, %r11
 	add vosload_entries(%rip), %r11
 	testb $7, (%r11)
 	jnz .Lours

@@ -14,7 +14,7 @@ public struct ProgramsBuild {
   /// Makes out/programs.
   public func build() throws {
     try workspace.makeFolder(share)
-    for name in ["redirections.sh", "nginx.conf"] {
+    for name in ["redirections.sh", "watched.sh", "nginx.conf"] {
       try install(sources.appending(path: name), at: share.appending(path: name))
     }
     let tree = share.appending(path: "sources")

@@ -13,7 +13,8 @@ public struct ProgramCheck: Sendable {
 
   /// What all of them need.
   public static let packages = [
-    "busybox-static", "curl", "git", "iperf3", "nginx-light", "procps", "python3", "redis-server",
+    "busybox-static", "curl", "git", "inotify-tools", "iperf3", "nginx-light", "procps", "python3",
+    "redis-server",
     "redis-tools", "sqlite3", "strace", "wrk",
   ]
 
@@ -164,6 +165,13 @@ extension ProgramCheck {
         try expect(remote == local, "\(shell): \(firstDifference(remote, local))")
       }
       return "dash and bash print what they print in /tmp"
+    },
+    ProgramCheck("inotifywait tells of programs on /storage") { lab in
+      let local = try lab.inside("sh /share/watched.sh /tmp/w", variables: ["VOS_FAST=0"])
+      let remote = try lab.inside("sh /share/watched.sh /storage/w")
+      try expect(local.contains("MODIFY log\n"), "in /tmp it told: \(local)")
+      try expect(remote == local, firstDifference(remote, local))
+      return "the events are those of /tmp"
     },
   ]
 

@@ -75,6 +75,7 @@ typedef struct { s64 counter; } atomic64_t;
 #define atomic64_inc_return(word) (++(word)->counter)
 
 struct kref { int count; };
+struct list_head { struct list_head *next, *prev; };
 struct miscdevice { int unused; };
 struct xarray { int unused; };
 struct device { int unused; };

@@ -22,6 +22,7 @@ struct cdouble_event {
 	uint32_t events;
 	uint64_t data;
 } __attribute__((packed));
+int cdouble_inotify_add_watch(int fd, const char *path, uint32_t events) __asm__("inotify_add_watch");
 int cdouble_epoll_create1(int flags) __asm__("epoll_create1");
 int cdouble_epoll_ctl(int fd, int operation, int of, struct cdouble_event *event) __asm__("epoll_ctl");
 int cdouble_epoll_wait(int fd, struct cdouble_event *event, int count, int timeout) __asm__("epoll_wait");
@@ -125,6 +126,10 @@ static inline struct vos_slot *cdouble_slot(uint8_t *region, uint32_t slice, uin
 static inline uint32_t *cdouble_completions(uint8_t *region, uint32_t slice)
 {
 	return &((struct vos_slice_header *)cdouble_slice(region, slice))->reserved1[12];
+}
+static inline uint32_t *cdouble_watch_count(uint8_t *region, uint32_t slice)
+{
+	return &((struct vos_slice_header *)cdouble_slice(region, slice))->watch_count;
 }
 static inline uint8_t *cdouble_arena(uint8_t *region, uint32_t slice)
 {
