@@ -19,9 +19,9 @@ public struct CheckSeries<System: CheckedSystem> {
   }
 
   /// How often the emulated machine itself may fail: QEMU 7.2 dies (a processor may look up a device
-  /// access in a memory map that another is just changing: tcg_commit, mended in 8.2), or the kernel of
-  /// the lab host stands still. Programs cannot do that to either, so it is never a check's fault: the
-  /// check is run again, and the result says so.
+  /// access in a memory map that another is just changing: tcg_commit, mended in 8.2), the kernel of the
+  /// lab host stands still, or a guest gets an interrupt twice (`GuestFault`). Programs cannot do that
+  /// to any of them, so it is never a check's fault: the check is run again, and the result says so.
   private let faultLimit = 2
   /// What the checks are called in the result, and their evidence in the logs.
   private let title: String

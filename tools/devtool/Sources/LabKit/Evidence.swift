@@ -34,7 +34,7 @@ public struct Evidence: Sendable {
     text = parts.map { "=== \($0.name)\n\($0.said)\n" }.joined()
     digest = parts.filter { Evidence.digested.contains($0.name) }
       .flatMap { Evidence.lines($0.said).suffix(Evidence.digestLines) }
-    fault = nil
+    fault = GuestFault.inPanic(text)
   }
 
   private init(ofSilent lab: Lab, _ error: any Error) {

@@ -213,8 +213,10 @@ public struct ProgramLab {
     guard code != 0 else { return }
     let primary = try system.report().domains.first { $0.name == "primary" }
     guard primary?.state != "ready" else { return }
-    let log = try Evidence(of: lab).keep(as: "run", in: workspace)
-    throw Failure("the primary ended while the program ran", log: log)
+    let evidence = Evidence(of: lab)
+    let log = try evidence.keep(as: "run", in: workspace)
+    let cause = evidence.fault.map { ": \($0); run it again" } ?? ""
+    throw Failure("the primary ended while the program ran\(cause)", log: log)
   }
 
   // MARK: The lab host as the outside
