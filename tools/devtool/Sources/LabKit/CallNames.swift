@@ -32,7 +32,9 @@ enum CallNames {
     "INIT": "mount",
     "DESTROY": "umount",
     "GETATTR": "stat, lstat, fstat, newfstatat, statx",
-    "SETATTR": "chmod*, chown*, truncate, ftruncate, utime*",
+    "SETATTR":
+      "chmod, fchmod, fchmodat, chown, fchown, lchown, fchownat, truncate, ftruncate, utime, utimes, "
+      + "futimesat, utimensat",
     "READLINK": "readlink, readlinkat",
     "SYMLINK": "symlink, symlinkat",
     "MKNOD": "mknod, mknodat",
@@ -68,5 +70,33 @@ enum CallNames {
     "SETLK": "fcntl F_SETLK",
     "SETLKW": "fcntl F_SETLKW",
     "TMPFILE": "open with O_TMPFILE",
+  ]
+
+  /// Those that no other domain hears of, and why that is right.
+  static let local: [(calls: String, why: String)] = [
+    (
+      "flock, lockf, fcntl F_SETLK, F_OFD_SETLK, F_SETLEASE",
+      "nobody else has the export ([storage.md](storage.md#locks))"
+    ),
+    (
+      "setuid, setgid, setreuid, setregid, setresuid, setresgid, setgroups, setfsuid, setfsgid, capset, "
+        + "prctl, umask",
+      "who calls is this kernel's to know: it checks, and requests for which it matters carry it "
+        + "([abi.md](abi.md))"
+    ),
+    (
+      "chdir, fchdir, getcwd, dup, dup2, dup3, close_range, fcntl",
+      "descriptors and folders are this kernel's, and name what is remote"
+    ),
+    (
+      "eventfd, eventfd2, epoll_create, epoll_create1, epoll_ctl, timerfd_create, signalfd4, pipe2",
+      "local objects, in sets and lists together with remote ones"
+    ),
+    (
+      "io_setup, io_submit, io_getevents, io_cancel, io_destroy, io_uring_*",
+      "this kernel's queues: each operation on something remote takes the kernel path"
+    ),
+    ("fadvise64, readahead, mincore, madvise", "about pages that this kernel keeps"),
+    ("uname, sethostname, setdomainname", "the primary's name is its own"),
   ]
 }

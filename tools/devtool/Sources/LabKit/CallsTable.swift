@@ -24,7 +24,8 @@ public struct CallsTable {
   }
 
   func text() throws -> String {
-    try (socketSection() + fileSection() + exportSection()).joined(separator: "\n") + "\n"
+    try (socketSection() + fileSection() + localSection() + exportSection()).joined(separator: "\n")
+      + "\n"
   }
 
   // MARK: Sockets
@@ -105,6 +106,13 @@ public struct CallsTable {
         + "own (locks, mmap).\n[storage.md](storage.md) lists what differs from a local file system.\n",
       "| calls | message | in vosguest |\n|---|---|---|",
     ] + rows
+  }
+
+  private func localSection() -> [String] {
+    [
+      "\n## By the primary's kernel alone\n",
+      "As on any Linux, also with descriptors of what is remote.\n", "| calls | why |\n|---|---|",
+    ] + CallNames.local.map { "| \($0.calls) | \($0.why) |" }
   }
 
   // MARK: The fast path

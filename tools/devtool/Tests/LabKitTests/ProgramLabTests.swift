@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct ProgramLabTests {
   @Test func aPackageNameIsCheckedBeforeAnythingRuns() throws {
-    let workspace = try checkout()
+    let workspace = checkout()
     for name in ["", "-y", "A", "a b", "python3=3.11", "a/testing", "x;y"] {
       #expect(throws: Failure.self) { try RootBuild(workspace, packages: [name]) }
     }
@@ -14,7 +14,7 @@ import Testing
   }
 
   @Test func aRootIsTheSameForTheSamePackagesInAnyOrder() throws {
-    let workspace = try checkout()
+    let workspace = checkout()
     let one = try RootBuild(workspace, packages: ["git", "curl", "git"])
     let other = try RootBuild(workspace, packages: ["curl", "git"])
     let third = try RootBuild(workspace, packages: ["curl"])
@@ -42,19 +42,11 @@ import Testing
   }
 
   @Test func aShareThatIsNoFolderIsRefused() throws {
-    let workspace = try checkout()
+    let workspace = checkout()
     for path in ["/nonexistent", "/etc/passwd"] {
       var options = ProgramLab.Options()
       options.share = URL(fileURLWithPath: path)
       #expect(throws: Failure.self) { try ProgramLab.check(workspace, options) }
     }
-  }
-
-  /// The checkout that this test was built from.
-  private func checkout() throws -> Workspace {
-    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent()
-    return Workspace(root: root)
   }
 }
