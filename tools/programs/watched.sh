@@ -7,9 +7,8 @@ folder=$1
 rm -rf "$folder" /tmp/watched
 mkdir "$folder" /tmp/watched
 cd /tmp/watched
-# until COMMAND...: at most a minute.
+# until_true COMMAND...: at most a minute.
 until_true() { timeout 60 sh -c 'until "$@" 2>/dev/null; do sleep 0.1; done' - "$@"; }
-tell() { : >"$1"; }
 
 cat >writer.py <<'P'
 import os, sys, time
@@ -28,10 +27,10 @@ until_true test -e written
 inotifywait -m -e modify,access,close_write --format '%e %f' "$folder" >events 2>started &
 watcher=$!
 until_true grep -q established started
-tell watching
+touch watching
 until_true grep -q 'MODIFY log' events && echo "told while it is written"
 until_true test -e again
-tell heard
+touch heard
 wait $writer
 until_true grep -q 'CLOSE_WRITE,CLOSE log' events
 dd if=/share/random of="$folder/copy" bs=64k count=4 status=none

@@ -647,7 +647,6 @@ func cdouble_ppoll(
   _ signals: UnsafeMutableRawPointer?
 ) -> Int32
 
-/// poll, of remote sockets alone and with others.
 /// Files, read or not, appended to or not, have no readiness that epoll could tell.
 func interest() {
   make("probe", 100)
@@ -685,6 +684,7 @@ func put(_ descriptor: Int32, _ text: String) {
   say("write \(write(descriptor, bytes, bytes.count))")
 }
 
+/// poll, of remote sockets alone and with others.
 func readiness() {
   let (client, server) = pair()
   let (other, far) = pair()

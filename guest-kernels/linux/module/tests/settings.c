@@ -185,18 +185,16 @@ void options(void)
 	bind_device();
 }
 
+/* What only a socket of AF_INET is asked, beside what described() asks of all. */
 static void interface(int s)
 {
 	struct ifreq request = { .ifr_name = "lo" };
 
-	CHECK(!ioctl(s, SIOCGIFINDEX, &request) && request.ifr_ifindex == 1);
-	CHECK(!ioctl(s, SIOCGIFNAME, &request) && !strcmp(request.ifr_name, "lo"));
 	CHECK(!ioctl(s, SIOCGIFFLAGS, &request));
 	same("flags of lo", request.ifr_flags);
 	CHECK(!ioctl(s, SIOCGIFADDR, &request) &&
 	      ((struct sockaddr_in *)&request.ifr_addr)->sin_addr.s_addr ==
 		      htonl(INADDR_LOOPBACK));
-	CHECK(!ioctl(s, SIOCGIFMTU, &request) && request.ifr_mtu == 65536);
 	CHECK(!ioctl(s, SIOCGIFNETMASK, &request));
 	CHECK(!ioctl(s, SIOCGIFHWADDR, &request));
 	same("kind of lo", request.ifr_hwaddr.sa_family);

@@ -84,12 +84,9 @@ enum CallNames {
       "who calls is this kernel's to know: it checks, and requests for which it matters carry it "
         + "([abi.md](abi.md))"
     ),
+    ("chdir, fchdir, getcwd", "folders are this kernel's, and name what is remote"),
     (
-      "chdir, fchdir, getcwd, dup, dup2, dup3, close_range, fcntl",
-      "descriptors and folders are this kernel's, and name what is remote"
-    ),
-    (
-      "eventfd, eventfd2, epoll_create, epoll_create1, epoll_ctl, timerfd_create, signalfd4, pipe2",
+      "eventfd, eventfd2, epoll_create, epoll_create1, timerfd_create, signalfd4, pipe2",
       "local objects, in sets and lists together with remote ones"
     ),
     (

@@ -14,8 +14,7 @@ public struct ProgramCheck: Sendable {
   /// What all of them need.
   public static let packages = [
     "busybox-static", "curl", "git", "inotify-tools", "iperf3", "nginx-light", "procps", "python3",
-    "redis-server",
-    "redis-tools", "sqlite3", "strace", "wrk",
+    "redis-server", "redis-tools", "sqlite3", "strace", "wrk",
   ]
 
   public static let all = clients + files + servers + statics

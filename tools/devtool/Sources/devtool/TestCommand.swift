@@ -76,14 +76,8 @@ struct PackageTests {
       return tally
     }
     var tally = Tally()
-    do {
-      // One of the static programs is Go's.
-      _ = try ProgramsBuild(workspace).goCompiler()
-    } catch {
-      guard !Interrupts.raised else { throw error }
-      Console.shared.say("\(error)")
-      tally.failed.append("libvos: \(error)")
-    }
+    // One of the static programs is Go's.
+    tally.failed += try failures("libvos") { _ = try ProgramsBuild(workspace).goCompiler() }
     tally.add(try testScript("libvos", "test libvos with real programs"))
     tally.add(try testScript("libvos-mn", "test user-level threads with real programs"))
     return tally
@@ -93,14 +87,10 @@ struct PackageTests {
   private func testModule() throws -> Tally {
     var tally = Tally()
     guard tally.hasEmulator(for: "vos.ko") else { return tally }
-    do {
+    tally.failed += try failures("vos.ko") {
       for target in build ? [BuildTarget.kernel, .guest] : [] { try target.build(in: workspace) }
-    } catch {
-      guard !Interrupts.raised else { throw error }
-      Console.shared.say("\(error)")
-      tally.failed.append("vos.ko: \(error)")
-      return tally
     }
+    guard tally.failed.isEmpty else { return tally }
     return try testScript("module", "test vos.ko, local and remote sockets")
   }
 
@@ -168,14 +158,12 @@ struct LabTests {
     var tally = Tally()
     Console.shared.headline("lab tests")
     guard tally.hasEmulator(for: "lab: all checks") else { return tally }
-    do {
+    var checks = Tally()
+    tally.failed += try failures("lab") {
       if build { try BuildCommand.buildAll(workspace) }
-      tally.add(try runChecks())
-    } catch {
-      guard !Interrupts.raised else { throw error }
-      Console.shared.say("\(error)")
-      tally.failed.append("lab: \(error)")
+      checks = try runChecks()
     }
+    tally.add(checks)
     return tally
   }
 
@@ -188,6 +176,19 @@ struct LabTests {
       return VosSystem(lab)
     }
     return try series.run(chosen.map { check in .init(check.name, check.body) })
+  }
+}
+
+/// What kept `body` from being done, as a failed test of `suite`; nothing if it was done. Throws only
+/// on an interrupt.
+private func failures(_ suite: String, _ body: () throws -> Void) throws -> [String] {
+  do {
+    try body()
+    return []
+  } catch {
+    guard !Interrupts.raised else { throw error }
+    Console.shared.say("\(error)")
+    return ["\(suite): \(error)"]
   }
 }
 
